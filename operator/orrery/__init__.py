@@ -1,0 +1,1 @@
+"""Orrery: predicts which language model, adapted how, gives the quality you need at the least money."""

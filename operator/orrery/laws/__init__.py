@@ -1,0 +1,1 @@
+"""Curve fits with uncertainty: arrays in, posterior out. Knows neither plans nor Kubernetes, only numpy and scipy."""
