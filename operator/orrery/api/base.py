@@ -1,0 +1,53 @@
+"""What every resource of the group shares: camelCase on the wire, no unknown fields, bounded strings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+GROUP = "orrery.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class ApiModel(BaseModel):
+    """Immutable, camelCase on the wire, unknown fields refused: a typo in a plan must not be ignored in silence."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON-ready dict as the API server stores it: camelCase, without unset or null fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(ApiModel):
+    """Status is written by us and read by newer and older selves: unknown fields are kept out, not refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+#: A list-map key: lower-case words, digits, dots and dashes; short, since names of Jobs derive from it.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,46}[a-z0-9])?$", max_length=48)]
+#: A Kubernetes object's name.
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+#: One or two sentences for a person.
+Text = Annotated[str, StringConstraints(max_length=1024)]
+#: A CamelCase word, for reasons and plug-in types.
+CamelWord = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
+#: A path inside a volume.
+RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+PositiveCount = Annotated[int, Field(ge=1, le=2**53)]
+
+
+class ObjectMeta(BaseModel):
+    """The part of Kubernetes' metadata that the core reads; the rest is kept as it came."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: ObjectName
+    namespace: ObjectName = "default"
+    generation: int = 1
+    uid: str = ""

@@ -1,0 +1,319 @@
+"""AdaptationPlan's spec: the question. Its status (the answer) is in ``status.py``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+
+from orrery.api.base import API_VERSION, ApiModel, CamelWord, Count, Name, ObjectMeta, ObjectName, PositiveCount
+from orrery.api.quantities import Money, Number, Share
+from orrery.api.sources import ModelSource
+from orrery.api.status import PlanStatus
+from orrery.api.task import Task
+
+
+class Architecture(StrEnum):
+    """How a model answers."""
+
+    CAUSAL = "Causal"  #: scores or generates text
+    ENCODER = "Encoder"  #: embeds text; a head classifies it
+
+
+class ModelFacts(ApiModel):
+    """Sizes from the model's own config, so that memory and cost are known before a weight is loaded."""
+
+    parameters: PositiveCount = Field(description="Number of parameters.")
+    layers: PositiveCount | None = Field(None, description="Transformer layers.")
+    hidden_size: PositiveCount | None = Field(None, description="Width of the residual stream.")
+    heads: PositiveCount | None = Field(None, description="Attention heads.")
+    kv_heads: PositiveCount | None = Field(None, description="Key-value heads.")
+    vocabulary_size: PositiveCount | None = Field(None, description="Tokens in the vocabulary.")
+    context_length: PositiveCount | None = Field(None, description="Longest sequence in tokens.")
+
+
+class Model(ApiModel):
+    """A candidate model."""
+
+    name: Name = Field(description="Name in this plan.")
+    source: ModelSource = Field(description="Exactly one source.")
+    architecture: Architecture = Field(Architecture.CAUSAL, description="Causal or Encoder.")
+    family: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="Models of one family share strength in forecasts, e.g. smollm2."
+    )
+    facts: ModelFacts | None = Field(None, description="Sizes, if known; else the first probe reports them.")
+
+
+def _grid_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        raise ValueError(f"is the float {value!r}: write it as a string in quotes, such as '{value}'")
+    if not isinstance(value, (int, str)):
+        raise ValueError(f"is {value!r}: write a string or an integer")
+    return str(value)
+
+
+GridValue = Annotated[
+    str,
+    BeforeValidator(_grid_value),
+    StringConstraints(min_length=1, max_length=64),
+    WithJsonSchema({"x-kubernetes-int-or-string": True}),
+]
+
+
+class GridAxis(ApiModel):
+    """One parameter of a strategy and the values to consider."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9]*$", max_length=48)] = Field(
+        description="Parameter, such as learningRate, rank, epochs, dataPercent, shots, retriever."
+    )
+    values: Annotated[list[GridValue], Field(min_length=1, max_length=64)] = Field(
+        description="Values; numbers with a fraction as strings ('2e-4')."
+    )
+
+
+class StrategySpec(ApiModel):
+    """A way to adapt every model, and the configurations to consider."""
+
+    name: Name = Field(description="Name in this plan.")
+    type: CamelWord = Field(
+        description="Strategy plug-in: ZeroShot, InContext, LoRA, QLoRA, FullFineTuning, or another that is installed."
+    )
+    grid: Annotated[list[GridAxis], Field(max_length=16, json_schema_extra={"x-list-map-key": "name"})] = Field(
+        default_factory=list, description="Axes; the configurations are their product. Defaults come from the strategy."
+    )
+
+
+class Exclusion(ApiModel):
+    """A pair that is not considered."""
+
+    model: Name = Field(description="Model's name in this plan.")
+    strategy: Name = Field(description="Strategy's name in this plan.")
+
+
+class Workload(ApiModel):
+    """What will be served: decides what longer prompts cost."""
+
+    requests_per_day: Count = Field(description="Mean requests a day.")
+    input_tokens: PositiveCount | None = Field(
+        None, description="Mean tokens of a request without demonstrations; measured on the dataset by default."
+    )
+    output_tokens: PositiveCount | None = Field(None, description="Mean tokens of an answer; measured by default.")
+    horizon_days: PositiveCount = Field(365, le=3650, description="Days over which serving is paid for.")
+
+
+class Goal(StrEnum):
+    """What the best candidate is."""
+
+    MINIMIZE_COST = "MinimizeCost"
+    MAXIMIZE_QUALITY = "MaximizeQuality"
+    WEIGHTED = "Weighted"
+
+
+class Objective(ApiModel):
+    """What a good answer is, and how sure it must be."""
+
+    goal: Goal = Field(Goal.MINIMIZE_COST, description="MinimizeCost needs minQuality; Weighted needs pointValue.")
+    min_quality: Number | None = Field(None, description="Least acceptable quality, in the metric's unit.")
+    max_total_cost: Money | None = Field(None, description="Most that adaptation and serving may cost together.")
+    max_latency_milliseconds: PositiveCount | None = Field(None, description="Longest acceptable mean latency.")
+    point_value: Money | None = Field(
+        None, description="Worth of one point (0.01) of quality over the horizon (Weighted)."
+    )
+    confidence: Share = Field(
+        default="0.9", validate_default=True, description="Probability with which constraints hold."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.goal is Goal.MINIMIZE_COST and self.min_quality is None:
+            raise ValueError("objective.minQuality is missing: goal MinimizeCost needs it, such as '0.85'")
+        if self.goal is Goal.WEIGHTED and self.point_value is None:
+            raise ValueError("objective.pointValue is missing: goal Weighted needs it, such as '10'")
+        if not 0 < self.confidence < 1:
+            raise ValueError(
+                f"objective.confidence is '{self.confidence}': write a share above '0' and below '1', such as '0.9'"
+            )
+        return self
+
+
+class OnExceeded(StrEnum):
+    """What happens when the budget is spent before the answer is sure."""
+
+    RECOMMEND = "Recommend"
+    FAIL = "Fail"
+
+
+class Budget(ApiModel):
+    """Hard limits on probing, held by reservation."""
+
+    max_probe_cost: Money = Field(description="Most that probing may cost, in the price list's currency.")
+    max_accelerator_seconds: PositiveCount | None = Field(None, description="Most accelerator time probing may take.")
+    on_exceeded: OnExceeded = Field(OnExceeded.RECOMMEND, description="Recommend with what is known, or Fail.")
+
+
+class PriceListRef(ApiModel):
+    """Reference to a cluster-scoped PriceList."""
+
+    name: ObjectName = Field(description="PriceList's name.")
+
+
+class Pricing(ApiModel):
+    """Where prices come from."""
+
+    price_list_ref: PriceListRef = Field(description="The PriceList; its currency is the plan's.")
+
+
+class CapacityType(StrEnum):
+    """How capacity is bought."""
+
+    ON_DEMAND = "OnDemand"
+    SPOT = "Spot"
+
+
+class Toleration(ApiModel):
+    """As in a Pod's spec."""
+
+    key: Annotated[str, StringConstraints(max_length=253)] | None = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: Annotated[str, StringConstraints(max_length=253)] | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$")]
+
+
+class Accelerator(ApiModel):
+    """Hardware that probes run on and that the answer is costed for."""
+
+    name: Name = Field(description="Name in the price list and in the catalogue of accelerators, such as h100 or cpu.")
+    resource: Annotated[str, StringConstraints(max_length=253)] | None = Field(
+        None, description="Extended resource of a Pod, such as nvidia.com/gpu; none for CPUs."
+    )
+    count: PositiveCount = Field(1, le=64, description="Accelerators a probe uses.")
+    memory: Memory | None = Field(None, description="Memory of one accelerator; the catalogue's by default.")
+    capacity_type: CapacityType = Field(CapacityType.ON_DEMAND, description="Which price applies.")
+    node_selector: Annotated[dict[str, str], Field(max_length=16)] = Field(default_factory=dict, description="Pod's.")
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(default_factory=list, description="Pod's.")
+
+
+class Probing(ApiModel):
+    """How measuring is done. The defaults are meant to be left alone."""
+
+    parallelism: PositiveCount = Field(2, le=64, description="Probes at a time.")
+    max_probes: PositiveCount = Field(64, le=1024, description="Most probes of this plan.")
+    evaluation_items: PositiveCount = Field(200, le=8192, description="Items a quality is measured on.")
+    fidelities: Annotated[list[PositiveCount], Field(max_length=12)] = Field(
+        default_factory=lambda: [16, 64], description="Training examples of the cheap fine-tuning probes, ascending."
+    )
+    seed: Count = Field(0, le=2**31 - 1, description="Seed of samples and training.")
+    seeds: PositiveCount = Field(1, le=8, description="Seeds a noisy measurement may be repeated with.")
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(1, description="Further attempts of a failed probe.")
+    deadline_seconds: PositiveCount = Field(1800, le=604800, description="Longest a probe may run; its worst case.")
+    predictor: CamelWord = Field("Ensemble", description="Forecaster.")
+    designer: CamelWord = Field("ExpectedValue", description="How the next probe is chosen.")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if sorted(set(self.fidelities)) != self.fidelities:
+            raise ValueError(f"probing.fidelities is {self.fidelities}: write distinct sizes in ascending order")
+        return self
+
+
+class Scheduling(ApiModel):
+    """Passed to the probes' Jobs."""
+
+    queue_name: Name | None = Field(None, description="Kueue LocalQueue.")
+    priority_class_name: ObjectName | None = Field(None, description="Kueue and Pod priority class.")
+    runtime_class_name: ObjectName | None = Field(None, description="Pod's runtime class.")
+
+
+class SecretKeyRef(ApiModel):
+    """A key of a Secret in the plan's namespace."""
+
+    name: ObjectName
+    key: Annotated[str, StringConstraints(max_length=253)] = "token"
+
+
+class ModelCache(ApiModel):
+    """A volume that keeps downloaded weights between probes."""
+
+    claim_name: ObjectName = Field(description="PersistentVolumeClaim in the plan's namespace.")
+    offline: bool = Field(False, description="Never ask the hub; everything must be in the cache.")
+
+
+class ProbeTemplate(ApiModel):
+    """Overrides for the probes' Pods."""
+
+    image: Annotated[str, StringConstraints(max_length=512)] | None = Field(None, description="Probe image.")
+    labels: Annotated[dict[str, str], Field(max_length=32)] = Field(default_factory=dict)
+    annotations: Annotated[dict[str, str], Field(max_length=32)] = Field(default_factory=dict)
+    cpu: Annotated[str, StringConstraints(pattern=r"^[0-9]+m?$")] | None = None
+    memory: Memory | None = None
+
+
+def _unique(field: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{field} names '{name}' twice: give every entry a name of its own")
+
+
+class PlanSpec(ApiModel):
+    """The question."""
+
+    suspend: bool = Field(False, description="Start nothing new; running probes end.")
+    active_deadline_seconds: PositiveCount | None = Field(None, description="Longest the plan may probe.")
+    ttl_seconds_after_finished: Count | None = Field(None, description="Delete the plan this long after its answer.")
+    task: Task = Field(description="What is asked, on which data, scored how.")
+    models: Annotated[list[Model], Field(min_length=1, max_length=64, json_schema_extra={"x-list-map-key": "name"})] = (
+        Field(description="Candidate models.")
+    )
+    strategies: Annotated[
+        list[StrategySpec], Field(min_length=1, max_length=32, json_schema_extra={"x-list-map-key": "name"})
+    ] = Field(description="Ways to adapt each of them.")
+    exclude: Annotated[list[Exclusion], Field(max_length=256)] = Field(
+        default_factory=list, description="Pairs left out."
+    )
+    workload: Workload = Field(description="What will be served.")
+    objective: Objective = Field(description="What a good answer is.")
+    budget: Budget = Field(description="Hard limits on probing.")
+    pricing: Pricing = Field(description="Where prices come from.")
+    accelerators: Annotated[
+        list[Accelerator], Field(min_length=1, max_length=16, json_schema_extra={"x-list-map-key": "name"})
+    ] = Field(description="Hardware; probes run on the first that fits.")
+    probing: Probing = Field(default_factory=Probing, description="How measuring is done.")
+    scheduling: Scheduling = Field(default_factory=Scheduling, description="Passed to the probes' Jobs.")
+    model_cache: ModelCache | None = Field(None, description="Volume that keeps downloaded weights.")
+    hf_token_secret_ref: SecretKeyRef | None = Field(None, description="Token for gated repositories.")
+    probe_template: ProbeTemplate = Field(default_factory=ProbeTemplate, description="Overrides for the probes' Pods.")
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        _unique("models", [m.name for m in self.models])
+        _unique("strategies", [s.name for s in self.strategies])
+        _unique("accelerators", [a.name for a in self.accelerators])
+        for s in self.strategies:
+            _unique(f"strategies[{s.name}].grid", [a.name for a in s.grid])
+        models, strategies = {m.name for m in self.models}, {s.name for s in self.strategies}
+        for e in self.exclude:
+            if e.model not in models:
+                raise ValueError(f"exclude names the model '{e.model}': write one of {', '.join(sorted(models))}")
+            if e.strategy not in strategies:
+                raise ValueError(
+                    f"exclude names the strategy '{e.strategy}': write one of {', '.join(sorted(strategies))}"
+                )
+        return self
+
+
+class AdaptationPlan(ApiModel):
+    """A question to Orrery: which model, adapted how, gives the quality we need at the least money?"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_version: Literal["orrery.dev/v1alpha1"] = API_VERSION
+    kind: Literal["AdaptationPlan"] = "AdaptationPlan"
+    metadata: ObjectMeta
+    spec: PlanSpec
+    status: PlanStatus | None = None

@@ -1,0 +1,71 @@
+"""What a strategy's measurement is given: the data and one loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orrery.api.plan import Architecture, ModelFacts
+from orrery.api.probe import ProbeSpec, Trial, TrialResult
+from orrery.api.quantities import Seconds
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item: the request's text, the right answer, and what it is chosen from (empty for Generation)."""
+
+    input: str
+    target: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of a task, read and checked; ``evaluation`` is in a fixed, seeded order so prefixes are samples."""
+
+    train: tuple[Example, ...]
+    evaluation: tuple[Example, ...]
+    labels: tuple[str, ...]
+    digest: str
+
+
+@dataclass
+class LoadedModel:
+    """One model in memory. ``fresh`` gives pristine weights again after a trial that changed them."""
+
+    module: torch.nn.Module
+    tokenizer: Any
+    architecture: Architecture
+    facts: ModelFacts
+    device: torch.device
+    dtype: torch.dtype
+    load_seconds: Seconds
+    path: str
+    fresh: Callable[[], None]
+
+
+@dataclass
+class Session:
+    """One probe's run: everything its trials share."""
+
+    spec: ProbeSpec
+    data: TaskData
+    model: LoadedModel
+
+
+class Measure(Protocol):
+    """What a strategy's ``measure.py`` offers under the entry point ``orrery.measures``.
+
+    Raises ``torch.OutOfMemoryError`` or ``MemoryError`` when it does not fit (the frame records OutOfMemory) and
+    ``Unsupported`` when it cannot run here; any other exception is recorded as Failed and never stops the other trials.
+    """
+
+    def __call__(self, session: Session, trial: Trial) -> TrialResult: ...
+
+
+class Unsupported(Exception):  # noqa: N818  # an outcome, not an error
+    """The strategy cannot run with this model or on this machine; the message is the sentence to report."""
