@@ -1,0 +1,1 @@
+"""FLOPs, memory, throughput and prices: measured numbers in, money out. Vectorised; knows neither plans nor Kubernetes."""
