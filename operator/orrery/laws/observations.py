@@ -1,0 +1,71 @@
+"""Measured learning curves, checked once at the door so that every law may trust them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from orrery.laws.posterior import Array, Link
+
+
+@dataclass(frozen=True)
+class Curves:
+    """n curves of m measurements: sizes, link-scale values, standard errors and weights, all (n, m); 0 where unseen."""
+
+    sizes: Array
+    values: Array
+    noise_sd: Array
+    weights: Array
+
+    @property
+    def seen(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Where there is a measurement."""
+        return np.isfinite(self.noise_sd)
+
+    def rows(self, index: slice) -> Curves:
+        """The selected curves."""
+        return Curves(self.sizes[index], self.values[index], self.noise_sd[index], self.weights[index])
+
+
+def check_curves(sizes: ArrayLike, scores: ArrayLike, *, link: Link, noise_sd: ArrayLike | None = None) -> Curves:
+    """Curves from sizes (m,) or (n, m) and scores (n, m) or (m,), NaN where not measured.
+
+    Raises
+    ------
+    ValueError
+        Says which of the inputs is wrong, what was found and what to write instead.
+    """
+    y = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    x = np.asarray(sizes, dtype=np.float64)
+    if y.ndim != 2 or x.ndim not in (1, 2) or x.shape[-1] != y.shape[-1] or (x.ndim == 2 and x.shape != y.shape):
+        raise ValueError(
+            f"scores have shape {y.shape}, sizes {x.shape}: give scores (curves, sizes) and one size for each column"
+        )
+    if not np.isfinite(x).all() or (x < 0).any():
+        raise ValueError(
+            "sizes must be finite numbers of examples >= 0; leave a size that was not measured as NaN in scores"
+        )
+    if np.isinf(y).any():
+        raise ValueError(
+            "scores hold an infinite value; write NaN where nothing was measured (a diverged run is no score)"
+        )
+    seen = ~np.isnan(y)
+    found = y[seen]
+    if link is Link.LOG and (found <= 0).any():
+        raise ValueError(f"a loss must be > 0; found {found.min():g}; write NaN where nothing was measured")
+    if link is Link.LOGIT and ((found < 0) | (found > 1)).any():
+        raise ValueError(
+            f"a share must lie in [0, 1]; found {found[(found < 0) | (found > 1)][0]:g}; divide percentages by 100"
+        )
+    noise = np.zeros_like(y) if noise_sd is None else np.broadcast_to(np.asarray(noise_sd, dtype=np.float64), y.shape)
+    if not np.isfinite(noise[seen]).all() or (noise[seen] < 0).any():
+        raise ValueError("noise_sd must be finite and >= 0 wherever a score was measured")
+    values = np.where(seen, link.forward(np.where(seen, y, 0.5)), 0.0)
+    return Curves(
+        sizes=np.broadcast_to(x, y.shape).copy(),
+        values=values,
+        noise_sd=np.where(seen, noise, np.inf),
+        weights=seen.astype(np.float64),
+    )

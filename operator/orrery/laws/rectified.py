@@ -1,0 +1,284 @@
+"""The rectified scaling law of a learning curve, with a posterior instead of a point.
+
+Loss, or error rate, after tuning on D examples falls as L(D) = B / (D_l + D^beta) + E (arXiv 2402.02314, eq. 1).
+D_l is what pre-training is already worth in data: until D passes it the curve is flat, which a plain power law cannot
+say. Early points do not identify E and beta (a bounded least-squares fit extrapolates worse than a sloppy one), so
+every fit is Bayesian: the prior carries what curves of other models and tasks look like, and with no data it speaks
+alone. Least squares for thousands of curves is one batch of damped Gauss-Newton steps, not a loop over curves.
+
+Parameters are free of bounds and scale: L(D) = L0 (e + (1 - e) / (1 + (D / D0)^beta)) with L0 the start of the curve,
+e = E / L0 and D0 = D_l^(1/beta), a number of examples. This is the published form with B = L0 (1 - e) D_l.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit
+from scipy.stats import norm, qmc
+
+from orrery.laws.observations import Curves, check_curves
+from orrery.laws.posterior import Array, Link, Posterior
+
+_PARAMETERS = 4
+_LARGEST_EXPONENT = 50.0
+_WIDE = 3.0
+_BLOCK = 128  # curves worked on at once: the draws of one block stay in cache
+
+
+@dataclass(frozen=True)
+class RectifiedPrior:
+    """Normal prior over (start, logit e, ln D0, ln beta) and what the law leaves out.
+
+    ``start`` is ln L0 for losses and logit(L0 / (1 - chance)) for error rates. ``zero_shot_gap`` and ``zero_shot_sd``
+    say where a zero-shot measurement lies above the start of the curve on the link scale: an untuned model has not yet
+    seen the task's format, so its score is only loosely tied to the curve. ``model_sd`` is the law's own misfit at a
+    measured size, ``drift_sd`` what it gathers per square root of a factor e beyond the largest measured size.
+    """
+
+    mean: Array
+    covariance: Array
+    zero_shot_gap: float
+    zero_shot_sd: float
+    model_sd: float
+    drift_sd: float
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != (_PARAMETERS,) or self.covariance.shape != (_PARAMETERS, _PARAMETERS):
+            raise ValueError(
+                f"a rectified prior has 4 means and 4 x 4 covariance: {self.mean.shape} and {self.covariance.shape}"
+            )
+        if np.linalg.eigvalsh(self.covariance).min() <= 0:
+            raise ValueError("the covariance of a rectified prior must be positive definite")
+
+
+#: Losses in nats per token: starts between 1 and 9, pre-training worth 10 to 10^6 examples, beta .1 to 1.
+LOSS_PRIOR = RectifiedPrior(
+    mean=np.array([np.log(3.0), -0.8, np.log(5e3), np.log(0.4)]),
+    covariance=np.diag([0.55, 1.2, 2.5, 0.45]) ** 2,
+    zero_shot_gap=0.25,
+    zero_shot_sd=0.4,
+    model_sd=0.01,
+    drift_sd=0.02,
+)
+
+#: Error rates: anything between hopeless and nearly solved; pre-training is worth some hundreds of examples.
+ERROR_PRIOR = RectifiedPrior(
+    mean=np.array([0.8, -0.8, np.log(500.0), np.log(0.6)]),
+    covariance=np.diag([1.6, 1.4, 2.0, 0.5]) ** 2,
+    zero_shot_gap=0.2,
+    zero_shot_sd=0.8,
+    model_sd=0.05,
+    drift_sd=0.08,
+)
+
+
+def default_prior(link: Link) -> RectifiedPrior:
+    """The weak prior used when none is given: one for losses, one for shares."""
+    if link is Link.LOG:
+        return LOSS_PRIOR
+    if link is Link.LOGIT:
+        return ERROR_PRIOR
+    raise ValueError(
+        "the rectified law needs link 'log' (losses) or 'logit' (shares such as accuracy); found 'identity'"
+    )
+
+
+def curve(parameters: Array, sizes: ArrayLike, link: Link, chance: float = 0.0) -> Array:
+    """Link-scale score at ``sizes`` (..., m) for ``parameters`` (..., 4); size 0 gives the start of the curve.
+
+    >>> float(np.exp(curve(np.array([np.log(3), -50.0, np.log(1000), 0.0]), [1000.0], Link.LOG))[0]).__round__(6)
+    1.5
+    """
+    start, share, fall, _ = _shape(parameters, np.asarray(sizes, dtype=np.float64))
+    return _score(start, share + (1 - share) * fall, link, chance)
+
+
+def _shape(parameters: Array, sizes: Array) -> tuple[Array, Array, Array, Array]:
+    """Start, floor share e, fall 1 / (1 + (D / D0)^beta) and its exponent, shapes that broadcast to (..., m)."""
+    start, floor, scale, log_beta = (parameters[..., i, None] for i in range(_PARAMETERS))
+    with np.errstate(divide="ignore"):
+        exponent = np.exp(log_beta) * (np.log(sizes) - scale)
+    exponent = np.clip(exponent, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
+    return start, expit(floor), expit(-exponent), exponent
+
+
+def _score(start: Array, relative: Array, link: Link, chance: float) -> Array:
+    if link is Link.LOG:
+        return np.asarray(start + np.log(relative))
+    error = np.clip((1 - chance) * expit(start) * relative, 1e-12, 1 - 1e-12)
+    return np.asarray(np.log1p(-error) - np.log(error))
+
+
+def _evaluate(parameters: Array, sizes: Array, link: Link, chance: float) -> tuple[Array, Array]:
+    """Score (..., m) and its derivative (..., m, 4) by the parameters, both on the link scale."""
+    start, share, fall, exponent = _shape(parameters, sizes)
+    relative = share + (1 - share) * fall
+    by_floor = (1 - fall) * share * (1 - share) / relative
+    by_exponent = -(1 - share) * fall * (1 - fall) / relative
+    by_scale, by_beta = -np.exp(parameters[..., 3, None]) * by_exponent, by_exponent * exponent
+    value = _score(start, relative, link, chance)
+    by_start, chain = np.ones_like(value), np.ones_like(value)
+    if link is Link.LOGIT:
+        top = expit(start)
+        by_start = (1 - top) * by_start
+        chain = -1 / np.maximum(1 - (1 - chance) * top * relative, 1e-12)
+    jacobian = np.stack(np.broadcast_arrays(by_start, by_floor, by_scale, by_beta), axis=-1)
+    return value, jacobian * chain[..., None]
+
+
+def _unit_draws(count: int, seed: int) -> Array:
+    """Quasi-random standard normal points (count, 4)."""
+    with np.errstate(all="ignore"):
+        uniform = qmc.Sobol(_PARAMETERS, seed=np.random.default_rng(seed)).random(count)
+    return np.asarray(norm.ppf(np.clip(uniform, 1e-6, 1 - 1e-6)), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class RectifiedPosterior:
+    """Weighted parameter draws (n, K, 4) of n curves, and their misfit."""
+
+    draws: Array
+    weights: Array
+    misfit: Array
+    largest: Array
+    link: Link
+    chance: float
+    prior: RectifiedPrior = field(repr=False)
+
+    def predict(self, sizes: ArrayLike) -> Posterior:
+        """Posterior of the curve at ``sizes`` (p,): mean and sd have shape (n, p).
+
+        The standard deviation holds the spread of the draws, the law's misfit and its drift beyond the largest measured
+        size; sampling noise of a new measurement is not in it.
+        """
+        at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
+        if at.ndim != 1 or not (np.isfinite(at).all() and (at >= 0).all()):
+            raise ValueError(f"sizes to forecast must be a list of finite numbers of examples >= 0; found {sizes!r}")
+        values = np.concatenate(
+            [curve(self.draws[i : i + _BLOCK], at, self.link, self.chance) for i in range(0, len(self.draws), _BLOCK)]
+        )
+        mean = np.einsum("nk,nkp->np", self.weights, values)
+        spread = np.einsum("nk,nkp->np", self.weights, (values - mean[:, None]) ** 2)
+        reach = np.log(np.maximum(at, 1.0)) - np.log(np.maximum(self.largest, 1.0))[:, None]
+        own = self.prior.model_sd**2 + self.prior.drift_sd**2 * np.maximum(reach, 0.0)
+        return Posterior(mean, np.sqrt(spread * self.misfit[:, None] + own * self.misfit[:, None]), self.link)
+
+    def pretraining_worth(self) -> Array:
+        """Posterior median of D0, the number of examples pre-training is worth, one per curve."""
+        order = np.argsort(self.draws[..., 2], axis=1)
+        cumulative = np.cumsum(np.take_along_axis(self.weights, order, 1), axis=1)
+        pick = np.argmax(cumulative >= 0.5 * cumulative[:, -1:], axis=1)
+        chosen = np.take_along_axis(order, pick[:, None], 1)
+        return np.exp(np.take_along_axis(self.draws[..., 2], chosen, 1)[:, 0])
+
+
+def fit(
+    sizes: ArrayLike,
+    scores: ArrayLike,
+    *,
+    link: Link,
+    noise_sd: ArrayLike | None = None,
+    prior: RectifiedPrior | None = None,
+    chance: float = 0.0,
+    draws: int = 256,
+    seed: int = 0,
+) -> RectifiedPosterior:
+    """Posterior of the rectified law for n curves at once.
+
+    Parameters
+    ----------
+    sizes : (m,) or (n, m)
+        Training examples; 0 is the zero-shot score; any order, repeats allowed.
+    scores : (n, m) or (m,)
+        Losses (``Link.LOG``) or shares such as accuracy (``Link.LOGIT``); NaN where not measured. A row of NaN, or
+        m = 0, is legal: the forecast is then the prior's.
+    noise_sd : (n, m), optional
+        Standard error of each score on the link scale; none means the law's own misfit is all there is.
+    chance : float
+        Score of guessing: accuracy starts there at worst.
+
+    Notes
+    -----
+    Prior draws are screened, the best starts damped Gauss-Newton on the log posterior, and draws from the Laplace
+    approximation are reweighted to the true posterior. Where the residuals are larger than the noise allows (a rising
+    loss, a wrong law), all spread is widened by their ratio.
+    """
+    prior = default_prior(link) if prior is None else prior
+    default_prior(link)
+    if not 0 <= chance < 1:
+        raise ValueError(f"chance is the score of guessing, a share in [0, 1); found {chance}")
+    data = check_curves(sizes, scores, link=link, noise_sd=noise_sd)
+    zero = data.sizes == 0
+    shift = prior.zero_shot_gap if link is Link.LOG else -prior.zero_shot_gap
+    extra = np.where(zero, prior.zero_shot_sd**2, prior.model_sd**2)
+    data = replace(
+        data, values=data.values - shift * zero, weights=np.where(data.seen, 1 / (data.noise_sd**2 + extra), 0.0)
+    )
+    precision = np.asarray(np.linalg.inv(prior.covariance), dtype=np.float64)
+    unit = _unit_draws(draws, seed)
+    parts = [
+        _fit_block(data.rows(slice(i, i + _BLOCK)), prior, precision, unit, draws, link, chance)
+        for i in range(0, len(data.values), _BLOCK)
+    ]
+    theta, weights, misfit = (np.concatenate(p) for p in zip(*parts, strict=True))
+    largest = np.where(data.seen, data.sizes, 0.0).max(axis=1, initial=0.0)
+    return RectifiedPosterior(theta, weights, misfit, largest, link, chance, prior)
+
+
+def _log_posterior(
+    theta: Array, data: Curves, prior: RectifiedPrior, precision: Array, link: Link, chance: float
+) -> Array:
+    """Unnormalised log posterior of theta (n, k, 4), shape (n, k)."""
+    residual = data.values[:, None] - curve(theta, data.sizes[:, None], link, chance)
+    offset = theta - prior.mean
+    fit_term = np.einsum("nkm,nm->nk", residual**2, data.weights)
+    return np.asarray(-0.5 * (fit_term + np.einsum("nki,ij,nkj->nk", offset, precision, offset)))
+
+
+def _fit_block(
+    data: Curves, prior: RectifiedPrior, precision: Array, unit: Array, draws: int, link: Link, chance: float
+) -> tuple[Array, Array, Array]:
+    count = len(data.values)
+    root = np.linalg.cholesky(prior.covariance)
+    starts = np.vstack([prior.mean, prior.mean + unit[:64] @ root.T])
+    score = _log_posterior(np.broadcast_to(starts, (count, *starts.shape)), data, prior, precision, link, chance)
+    theta = starts[np.argmax(score, axis=1)]
+    best = score.max(axis=1)
+    damping = np.full(count, 1e-2)
+    for _ in range(20):
+        value, jacobian = _evaluate(theta, data.sizes, link, chance)
+        weighted = jacobian * data.weights[..., None]
+        hessian = np.swapaxes(weighted, 1, 2) @ jacobian + precision
+        gradient = np.einsum("nmi,nm->ni", weighted, data.values - value) - (theta - prior.mean) @ precision
+        diagonal = np.einsum("nii->ni", hessian)
+        step = np.linalg.solve(
+            hessian + (damping[:, None] * diagonal)[..., None] * np.eye(_PARAMETERS), gradient[..., None]
+        )
+        trial = theta + step[..., 0]
+        reached = _log_posterior(trial[:, None], data, prior, precision, link, chance)[:, 0]
+        better = reached > best
+        gain = float(np.max(np.where(better, reached - best, 0.0), initial=0.0))
+        theta = np.where(better[:, None], trial, theta)
+        best = np.where(better, reached, best)
+        damping = np.clip(np.where(better, damping / 5, damping * 8), 1e-8, 1e6)
+        if gain < 1e-4:
+            break
+    value, jacobian = _evaluate(theta, data.sizes, link, chance)
+    hessian = np.swapaxes(jacobian * data.weights[..., None], 1, 2) @ jacobian + precision
+    # The posterior of an unidentified floor is long and bent, and a Laplace proposal never reaches its ends: half of
+    # the proposals come from a normal three times as wide, weighted by the mixture they were drawn from.
+    points = unit.copy()
+    points[draws // 2 :] *= _WIDE
+    radius = 0.5 * (points**2).sum(axis=1)
+    log_mixture = np.logaddexp(-radius, -radius / _WIDE**2 - _PARAMETERS * np.log(_WIDE))
+    proposals = theta[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(np.linalg.inv(hessian)), points)
+    log_weight = _log_posterior(proposals, data, prior, precision, link, chance) - log_mixture
+    weights = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    seen = (data.weights > 0).sum(axis=1)
+    chi_square = np.einsum("nm,nm->n", (data.values - value) ** 2, data.weights)
+    misfit = np.maximum(1.0, (3 + chi_square) / (3 + np.maximum(seen, 0)))
+    return proposals, weights, misfit
