@@ -76,8 +76,8 @@ class ShotsPosterior:
         k = _inputs.within("shots", _inputs.vector("shots", shots), 0, np.inf, "give 0 or more demonstrations")
         basis = design(k)
         second = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], -1) * _TWICE
-        first_of = basis.transpose(0, 2, 1).reshape(-1, k.size)
-        second_of = second.transpose(0, 2, 1).reshape(-1, k.size)
+        first_of = basis.transpose(0, 2, 1).reshape(3 * len(COMPONENTS), k.size)
+        second_of = second.transpose(0, 2, 1).reshape(6 * len(COMPONENTS), k.size)
         n = len(self.weights)
         mean = np.zeros((n, k.size))
         square = np.zeros((n, k.size))
@@ -240,8 +240,8 @@ def _population(chance: Array, prior: ShotsPrior) -> _Beliefs:
 def _posterior(k: Array, score: Array, noise: Array, beliefs: _Beliefs, prior: ShotsPrior) -> ShotsPosterior:
     n, components = len(score), len(COMPONENTS)
     basis = design(k)
-    crossed = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], 1).reshape(-1, k.size).T
-    straight = basis.transpose(0, 2, 1).reshape(-1, k.size).T
+    crossed = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], 1).reshape(components * 6, k.size).T
+    straight = basis.transpose(0, 2, 1).reshape(components * 3, k.size).T
     prior_mean, prior_precision, log_det = _prior_arrays(beliefs, prior)
     with np.errstate(divide="ignore"):
         log_component = np.log(np.asarray(prior.component_weights))
