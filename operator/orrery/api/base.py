@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 GROUP = "orrery.dev"
 VERSION = "v1alpha1"
@@ -38,8 +39,19 @@ Text = Annotated[str, StringConstraints(max_length=1024)]
 CamelWord = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
 #: A path inside a volume.
 RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
-PositiveCount = Annotated[int, Field(ge=1, le=2**53)]
+#: Whole numbers are strict, as on the API server: "3", 3.0 and true are not 3. A tighter bound is a type of its own:
+#: a second bound beside an annotated one is silently dropped.
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+PositiveCount = Annotated[int, Field(strict=True, ge=1, le=2**53)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+def refusal(field: str, message: str) -> PydanticCustomError:
+    """The error for a rule over several fields: where to mend it, below the validated object, and a sentence.
+
+    Raised in model validators; ``load`` joins the field to the object's own path.
+    """
+    return PydanticCustomError("rule", "{field} {message}", {"field": field, "message": message})
 
 
 class ObjectMeta(BaseModel):
@@ -47,7 +59,7 @@ class ObjectMeta(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: ObjectName
-    namespace: ObjectName = "default"
-    generation: int = 1
-    uid: str = ""
+    name: ObjectName = Field(description="Object's name.")
+    namespace: ObjectName = Field("default", description="Object's namespace.")
+    generation: int = Field(1, description="Counts the changes of the spec; set by the API server.")
+    uid: str = Field("", description="Set by the API server.")

@@ -5,10 +5,29 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
-from orrery.api.base import API_VERSION, ApiModel, CamelWord, Count, Name, ObjectMeta, ObjectName, PositiveCount
-from orrery.api.quantities import Money, Number, Share
+from orrery.api.base import (
+    API_VERSION,
+    ApiModel,
+    CamelWord,
+    Count,
+    Flag,
+    Name,
+    ObjectMeta,
+    ObjectName,
+    PositiveCount,
+    refusal,
+)
+from orrery.api.quantities import Money, Number, Share, on_wire
 from orrery.api.sources import ModelSource
 from orrery.api.status import PlanStatus
 from orrery.api.task import Task
@@ -45,13 +64,15 @@ class Model(ApiModel):
     facts: ModelFacts | None = Field(None, description="Sizes, if known; else the first probe reports them.")
 
 
-def _grid_value(value: Any) -> str:
+def _grid_value(value: Any, info: ValidationInfo) -> str:
     if isinstance(value, bool):
+        if on_wire(info):
+            raise ValueError(f"is the boolean {str(value).lower()}: write it in quotes, '{str(value).lower()}'")
         return "true" if value else "false"
     if isinstance(value, float):
-        raise ValueError(f"is the float {value!r}: write it as a string in quotes, such as '{value}'")
+        raise ValueError(f"is the float {value!r}: write it as a string in quotes, such as '{value!r}'")
     if not isinstance(value, (int, str)):
-        raise ValueError(f"is {value!r}: write a string or an integer")
+        raise ValueError(f"is {value!r}: write a string in quotes or a whole number")
     return str(value)
 
 
@@ -59,8 +80,14 @@ GridValue = Annotated[
     str,
     BeforeValidator(_grid_value),
     StringConstraints(min_length=1, max_length=64),
-    WithJsonSchema({"x-kubernetes-int-or-string": True}),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 64}),
 ]
+
+
+def _unique(field: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise refusal(field, f"names '{name}' twice: give every entry a name of its own")
 
 
 class GridAxis(ApiModel):
@@ -72,6 +99,11 @@ class GridAxis(ApiModel):
     values: Annotated[list[GridValue], Field(min_length=1, max_length=64)] = Field(
         description="Values; numbers with a fraction as strings ('2e-4')."
     )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _unique("values", self.values)
+        return self
 
 
 class StrategySpec(ApiModel):
@@ -101,7 +133,9 @@ class Workload(ApiModel):
         None, description="Mean tokens of a request without demonstrations; measured on the dataset by default."
     )
     output_tokens: PositiveCount | None = Field(None, description="Mean tokens of an answer; measured by default.")
-    horizon_days: PositiveCount = Field(365, le=3650, description="Days over which serving is paid for.")
+    horizon_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = Field(
+        365, description="Days over which serving is paid for."
+    )
 
 
 class Goal(StrEnum):
@@ -129,13 +163,11 @@ class Objective(ApiModel):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.goal is Goal.MINIMIZE_COST and self.min_quality is None:
-            raise ValueError("objective.minQuality is missing: goal MinimizeCost needs it, such as '0.85'")
+            raise refusal("minQuality", "is missing: goal MinimizeCost needs it, such as '0.85'")
         if self.goal is Goal.WEIGHTED and self.point_value is None:
-            raise ValueError("objective.pointValue is missing: goal Weighted needs it, such as '10'")
+            raise refusal("pointValue", "is missing: goal Weighted needs it, such as '10'")
         if not 0 < self.confidence < 1:
-            raise ValueError(
-                f"objective.confidence is '{self.confidence}': write a share above '0' and below '1', such as '0.9'"
-            )
+            raise refusal("confidence", f"is '{self.confidence}': write a share above '0' and below '1', such as '0.9'")
         return self
 
 
@@ -176,13 +208,19 @@ class CapacityType(StrEnum):
 class Toleration(ApiModel):
     """As in a Pod's spec."""
 
-    key: Annotated[str, StringConstraints(max_length=253)] | None = None
-    operator: Literal["Exists", "Equal"] = "Equal"
-    value: Annotated[str, StringConstraints(max_length=253)] | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    key: Annotated[str, StringConstraints(max_length=253)] | None = Field(
+        None, description="Taint's key; none, with operator Exists, tolerates every taint."
+    )
+    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists ignores the value.")
+    value: Annotated[str, StringConstraints(max_length=253)] | None = Field(None, description="Taint's value.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Taint's effect; none tolerates every effect."
+    )
 
 
-Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$")]
+Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$", max_length=8)]
+#: A value in a map of labels, selectors or annotations.
+LabelText = Annotated[str, StringConstraints(max_length=1024)]
 
 
 class Accelerator(ApiModel):
@@ -192,33 +230,48 @@ class Accelerator(ApiModel):
     resource: Annotated[str, StringConstraints(max_length=253)] | None = Field(
         None, description="Extended resource of a Pod, such as nvidia.com/gpu; none for CPUs."
     )
-    count: PositiveCount = Field(1, le=64, description="Accelerators a probe uses.")
+    count: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(1, description="Accelerators a probe uses.")
     memory: Memory | None = Field(None, description="Memory of one accelerator; the catalogue's by default.")
     capacity_type: CapacityType = Field(CapacityType.ON_DEMAND, description="Which price applies.")
-    node_selector: Annotated[dict[str, str], Field(max_length=16)] = Field(default_factory=dict, description="Pod's.")
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(default_factory=list, description="Pod's.")
+    node_selector: Annotated[dict[str, LabelText], Field(max_length=16)] = Field(
+        default_factory=dict, description="Labels of the nodes that have this hardware."
+    )
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(
+        default_factory=list, description="Taints of those nodes that probes tolerate."
+    )
 
 
 class Probing(ApiModel):
     """How measuring is done. The defaults are meant to be left alone."""
 
-    parallelism: PositiveCount = Field(2, le=64, description="Probes at a time.")
-    max_probes: PositiveCount = Field(64, le=1024, description="Most probes of this plan.")
-    evaluation_items: PositiveCount = Field(200, le=8192, description="Items a quality is measured on.")
+    parallelism: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(2, description="Probes at a time.")
+    max_probes: Annotated[int, Field(strict=True, ge=1, le=1024)] = Field(64, description="Most probes of this plan.")
+    evaluation_items: Annotated[int, Field(strict=True, ge=1, le=8192)] = Field(
+        200, description="Items a quality is measured on."
+    )
     fidelities: Annotated[list[PositiveCount], Field(max_length=12)] = Field(
         default_factory=lambda: [16, 64], description="Training examples of the cheap fine-tuning probes, ascending."
     )
-    seed: Count = Field(0, le=2**31 - 1, description="Seed of samples and training.")
-    seeds: PositiveCount = Field(1, le=8, description="Seeds a noisy measurement may be repeated with.")
-    retries: Annotated[int, Field(ge=0, le=10)] = Field(1, description="Further attempts of a failed probe.")
-    deadline_seconds: PositiveCount = Field(1800, le=604800, description="Longest a probe may run; its worst case.")
+    seed: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] = Field(0, description="Seed of samples and training.")
+    seeds: Annotated[int, Field(strict=True, ge=1, le=8)] = Field(
+        1, description="Seeds a noisy measurement may be repeated with."
+    )
+    retries: Annotated[int, Field(strict=True, ge=0, le=10)] = Field(
+        1, description="Further attempts of a failed probe."
+    )
+    deadline_seconds: Annotated[int, Field(strict=True, ge=1, le=604800)] = Field(
+        1800, description="Longest a probe may run; its worst case."
+    )
     predictor: CamelWord = Field("Ensemble", description="Forecaster.")
     designer: CamelWord = Field("ExpectedValue", description="How the next probe is chosen.")
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
         if sorted(set(self.fidelities)) != self.fidelities:
-            raise ValueError(f"probing.fidelities is {self.fidelities}: write distinct sizes in ascending order")
+            raise refusal(
+                "fidelities",
+                f"is {self.fidelities}: write distinct sizes in ascending order, {sorted(set(self.fidelities))}",
+            )
         return self
 
 
@@ -233,37 +286,39 @@ class Scheduling(ApiModel):
 class SecretKeyRef(ApiModel):
     """A key of a Secret in the plan's namespace."""
 
-    name: ObjectName
-    key: Annotated[str, StringConstraints(max_length=253)] = "token"
+    name: ObjectName = Field(description="Secret in the plan's namespace.")
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = Field(
+        "token", description="Key whose value is the token."
+    )
 
 
 class ModelCache(ApiModel):
     """A volume that keeps downloaded weights between probes."""
 
     claim_name: ObjectName = Field(description="PersistentVolumeClaim in the plan's namespace.")
-    offline: bool = Field(False, description="Never ask the hub; everything must be in the cache.")
+    offline: Flag = Field(False, description="Never ask the hub; everything must be in the cache.")
 
 
 class ProbeTemplate(ApiModel):
     """Overrides for the probes' Pods."""
 
     image: Annotated[str, StringConstraints(max_length=512)] | None = Field(None, description="Probe image.")
-    labels: Annotated[dict[str, str], Field(max_length=32)] = Field(default_factory=dict)
-    annotations: Annotated[dict[str, str], Field(max_length=32)] = Field(default_factory=dict)
-    cpu: Annotated[str, StringConstraints(pattern=r"^[0-9]+m?$")] | None = None
-    memory: Memory | None = None
-
-
-def _unique(field: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{field} names '{name}' twice: give every entry a name of its own")
+    labels: Annotated[dict[str, LabelText], Field(max_length=32)] = Field(
+        default_factory=dict, description="Further labels of the Pod."
+    )
+    annotations: Annotated[dict[str, LabelText], Field(max_length=32)] = Field(
+        default_factory=dict, description="Further annotations of the Pod."
+    )
+    cpu: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}m?$", max_length=7)] | None = Field(
+        None, description="CPU request, such as '4' or '500m'."
+    )
+    memory: Memory | None = Field(None, description="Memory request and limit, such as 16Gi.")
 
 
 class PlanSpec(ApiModel):
     """The question."""
 
-    suspend: bool = Field(False, description="Start nothing new; running probes end.")
+    suspend: Flag = Field(False, description="Start nothing new; running probes end.")
     active_deadline_seconds: PositiveCount | None = Field(None, description="Longest the plan may probe.")
     ttl_seconds_after_finished: Count | None = Field(None, description="Delete the plan this long after its answer.")
     task: Task = Field(description="What is asked, on which data, scored how.")
@@ -273,9 +328,9 @@ class PlanSpec(ApiModel):
     strategies: Annotated[
         list[StrategySpec], Field(min_length=1, max_length=32, json_schema_extra={"x-list-map-key": "name"})
     ] = Field(description="Ways to adapt each of them.")
-    exclude: Annotated[list[Exclusion], Field(max_length=256)] = Field(
-        default_factory=list, description="Pairs left out."
-    )
+    exclude: Annotated[
+        list[Exclusion], Field(max_length=256, json_schema_extra={"x-list-map-key": ["model", "strategy"]})
+    ] = Field(default_factory=list, description="Pairs left out.")
     workload: Workload = Field(description="What will be served.")
     objective: Objective = Field(description="What a good answer is.")
     budget: Budget = Field(description="Hard limits on probing.")
@@ -296,13 +351,14 @@ class PlanSpec(ApiModel):
         _unique("accelerators", [a.name for a in self.accelerators])
         for s in self.strategies:
             _unique(f"strategies[{s.name}].grid", [a.name for a in s.grid])
+        _unique("exclude", [f"{e.model}/{e.strategy}" for e in self.exclude])
         models, strategies = {m.name for m in self.models}, {s.name for s in self.strategies}
         for e in self.exclude:
             if e.model not in models:
-                raise ValueError(f"exclude names the model '{e.model}': write one of {', '.join(sorted(models))}")
+                raise refusal("exclude", f"names the model '{e.model}': write one of {', '.join(sorted(models))}")
             if e.strategy not in strategies:
-                raise ValueError(
-                    f"exclude names the strategy '{e.strategy}': write one of {', '.join(sorted(strategies))}"
+                raise refusal(
+                    "exclude", f"names the strategy '{e.strategy}': write one of {', '.join(sorted(strategies))}"
                 )
         return self
 
@@ -312,8 +368,8 @@ class AdaptationPlan(ApiModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_version: Literal["orrery.dev/v1alpha1"] = API_VERSION
-    kind: Literal["AdaptationPlan"] = "AdaptationPlan"
-    metadata: ObjectMeta
-    spec: PlanSpec
-    status: PlanStatus | None = None
+    api_version: Literal["orrery.dev/v1alpha1"] = Field(API_VERSION, description="orrery.dev/v1alpha1.")
+    kind: Literal["AdaptationPlan"] = Field("AdaptationPlan", description="AdaptationPlan.")
+    metadata: ObjectMeta = Field(description="Kubernetes' metadata.")
+    spec: PlanSpec = Field(description="The question.")
+    status: PlanStatus | None = Field(None, description="The answer; written by Orrery alone.")

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from orrery.api.base import API_VERSION, ApiModel, Name, ObjectMeta
+from orrery.api.base import API_VERSION, ApiModel, Name, ObjectMeta, refusal
 from orrery.api.plan import CapacityType
 from orrery.api.quantities import Money
+
+
+def _day(value: object) -> object:
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        return value
+    raise ValueError(f"is {value!r}: write a day as YEAR-MONTH-DAY, such as '2026-01-31'")
+
+
+#: A calendar day. A bare number is refused: it would be read as seconds since 1970.
+Day = Annotated[datetime.date, BeforeValidator(_day)]
 
 
 class AcceleratorPrice(ApiModel):
@@ -33,10 +46,12 @@ class PriceListSpec(ApiModel):
 
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(description="ISO 4217 code.")
     source: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(description="Where they are from.")
-    date: datetime.date = Field(description="Day the prices were read.")
-    accelerators: Annotated[list[AcceleratorPrice], Field(max_length=256)] = Field(default_factory=list)
+    date: Day = Field(description="Day the prices were read, such as '2026-01-31'.")
+    accelerators: Annotated[
+        list[AcceleratorPrice], Field(max_length=256, json_schema_extra={"x-list-map-key": ["name", "capacityType"]})
+    ] = Field(default_factory=list, description="Prices of accelerators, one a name and capacity type.")
     hosted_models: Annotated[list[TokenPrice], Field(max_length=256, json_schema_extra={"x-list-map-key": "name"})] = (
-        Field(default_factory=list)
+        Field(default_factory=list, description="Prices of models that others host, by the token.")
     )
 
     @model_validator(mode="after")
@@ -44,7 +59,11 @@ class PriceListSpec(ApiModel):
         keys = [(a.name, a.capacity_type) for a in self.accelerators]
         for name, capacity in keys:
             if keys.count((name, capacity)) > 1:
-                raise ValueError(f"accelerators names '{name}' with {capacity} twice: keep one price for the pair")
+                raise refusal("accelerators", f"names '{name}' with {capacity} twice: keep one price for the pair")
+        hosted = [m.name for m in self.hosted_models]
+        for name in hosted:
+            if hosted.count(name) > 1:
+                raise refusal("hostedModels", f"names '{name}' twice: give every entry a name of its own")
         return self
 
 
@@ -53,7 +72,7 @@ class PriceList(ApiModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_version: Literal["orrery.dev/v1alpha1"] = API_VERSION
-    kind: Literal["PriceList"] = "PriceList"
-    metadata: ObjectMeta
-    spec: PriceListSpec
+    api_version: Literal["orrery.dev/v1alpha1"] = Field(API_VERSION, description="orrery.dev/v1alpha1.")
+    kind: Literal["PriceList"] = Field("PriceList", description="PriceList.")
+    metadata: ObjectMeta = Field(description="Kubernetes' metadata.")
+    spec: PriceListSpec = Field(description="The prices.")

@@ -6,11 +6,13 @@ decimal strings. Parsing happens once, here; past this door nothing is a bare st
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Annotated, Any, NewType
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 Seconds = NewType("Seconds", float)
 Flops = NewType("Flops", float)
@@ -18,7 +20,14 @@ Tokens = NewType("Tokens", float)
 Bytes = NewType("Bytes", int)
 
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,9})?$"
-NUMBER_PATTERN = r"^-?[0-9]{1,12}(\.[0-9]{1,12})?([eE][-+]?[0-9]{1,3})?$"
+SHARE_PATTERN = r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$"
+NUMBER_PATTERN = r"^-?(0|[1-9][0-9]{0,29})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?$"
+#: Validation context of a manifest: exactly what the API server takes, so that both say the same of a plan. Without it
+#: (made by code, reports of probes) whole numbers are taken too, and digits past the last that counts are rounded.
+WIRE = {"wire": True}
+_NUMBER_LIMIT = Decimal(10) ** 30
+#: Enough for 30 digits before the point and 30 after it; the default context would cut at 28.
+_EXACT = Context(prec=64)
 
 
 def format_decimal(value: Decimal) -> str:
@@ -33,38 +42,61 @@ def format_decimal(value: Decimal) -> str:
     return text if text not in ("-0", "") else "0"
 
 
-def _decimal(value: Any) -> Decimal:
-    if isinstance(value, (bool, float)):
-        raise ValueError(f"is the float {value!r}: write a decimal string such as '{value}' in quotes")
-    if isinstance(value, (int, str, Decimal)):
-        try:
-            number = Decimal(value.strip() if isinstance(value, str) else value)
-        except InvalidOperation:
-            raise ValueError(f"is {value!r}: write a decimal number in quotes, such as '2.50'") from None
-        if not number.is_finite():
-            raise ValueError(f"is {value!r}: write a finite decimal number in quotes, such as '2.50'")
-        return number
-    raise ValueError(f"is {value!r}: write a decimal number in quotes, such as '2.50'")
+def on_wire(info: ValidationInfo) -> bool:
+    """Whether a manifest is being parsed (see ``WIRE``)."""
+    return bool(info.context and info.context.get("wire"))
 
 
-def _money(value: Any) -> Decimal:
-    number = _decimal(value)
+def _decimal(value: Any, info: ValidationInfo, pattern: str, example: str) -> Decimal:
+    if isinstance(value, float):
+        hint = f"'{value!r}'" if math.isfinite(value) else f"'{example}'"
+        raise ValueError(f"is the float {value!r}: write a decimal string such as {hint} in quotes")
+    if isinstance(value, bool):
+        raise ValueError(f"is {str(value).lower()}: write a decimal string such as '{example}' in quotes")
+    if isinstance(value, int) and on_wire(info):
+        raise ValueError(f"is the number {value}: write it in quotes, '{value}'")
+    if not isinstance(value, (int, str, Decimal)):
+        raise ValueError(f"is {value!r}: write a decimal string such as '{example}' in quotes")
+    wanted = pattern if on_wire(info) else NUMBER_PATTERN
+    if isinstance(value, str) and (len(value) > 96 or not re.fullmatch(wanted, value)):
+        raise ValueError(f"is {value[:96]!r}: write a decimal string such as '{example}' in quotes")
+    number = Decimal(value)
+    if not number.is_finite():
+        raise ValueError(f"is {value!r}: write a finite decimal string such as '{example}' in quotes")
+    return number
+
+
+def _places(number: Decimal) -> int:
+    return max(0, -int(number.normalize(_EXACT).as_tuple().exponent))
+
+
+def _money(value: Any, info: ValidationInfo) -> Decimal:
+    if isinstance(value, str) and value.startswith("-"):
+        raise ValueError(f"is {value!r}, below zero: write an amount of '0' or more, such as '2.50'")
+    number = _decimal(value, info, DECIMAL_PATTERN, "2.50")
     if number < 0:
-        raise ValueError(f"is {value!r}, below zero: write an amount of 0 or more, such as '2.50'")
-    if number >= Decimal(10) ** 12 or (number.as_tuple().exponent < -9 and number.normalize().as_tuple().exponent < -9):  # type: ignore[operator]  # finite: the exponent is an int
+        raise ValueError(f"is {value!r}, below zero: write an amount of '0' or more, such as '2.50'")
+    if number >= Decimal(10) ** 12 or _places(number) > 9:
         raise ValueError(f"is {value!r}: write an amount below 10^12 with at most 9 decimals, such as '2.50'")
     return number
 
 
-def _share(value: Any) -> Decimal:
-    number = _decimal(value)
-    if not 0 <= number <= 1:
-        raise ValueError(f"is {value!r}: write a share between '0' and '1', such as '0.9'")
-    return number
+def _share(value: Any, info: ValidationInfo) -> Decimal:
+    number = _decimal(value, info, NUMBER_PATTERN, "0.9")
+    if not 0 <= number <= 1 or (on_wire(info) and not re.fullmatch(SHARE_PATTERN, value)):
+        raise ValueError(f"is {value!r}: write a share between '0' and '1' with at most 9 decimals, such as '0.9'")
+    return round(number, 9) if _places(number) > 9 else number
+
+
+def _number(value: Any, info: ValidationInfo) -> Decimal:
+    number = _decimal(value, info, NUMBER_PATTERN, "0.85")
+    if abs(number) >= _NUMBER_LIMIT:
+        raise ValueError(f"is {value!r}: write a number below 10^30, such as '0.85'")
+    return number.quantize(Decimal(10) ** -30, context=_EXACT) if _places(number) > 30 else number
 
 
 def _schema(pattern: str, description: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": 32, "description": description})
+    return WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": 72, "description": description})
 
 
 _text = PlainSerializer(format_decimal, return_type=str)
@@ -74,11 +106,9 @@ Money = Annotated[
     Decimal, BeforeValidator(_money), _text, _schema(DECIMAL_PATTERN, "Amount as a decimal string, e.g. '2.50'.")
 ]
 #: A number in [0, 1].
-Share = Annotated[
-    Decimal, BeforeValidator(_share), _text, _schema(r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", "Share between '0' and '1'.")
-]
+Share = Annotated[Decimal, BeforeValidator(_share), _text, _schema(SHARE_PATTERN, "Share between '0' and '1'.")]
 #: Any finite decimal, for metric thresholds and reported scores.
-Number = Annotated[Decimal, BeforeValidator(_decimal), _text, _schema(NUMBER_PATTERN, "Number as a decimal string.")]
+Number = Annotated[Decimal, BeforeValidator(_number), _text, _schema(NUMBER_PATTERN, "Number as a decimal string.")]
 
 
 @dataclass(frozen=True)

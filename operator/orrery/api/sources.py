@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from orrery.api.base import ApiModel, ObjectName, RelativePath
+from orrery.api.base import ApiModel, ObjectName, RelativePath, refusal
 
 
 def _inside_volume(path: str) -> str:
@@ -23,10 +23,10 @@ VolumePath = Annotated[RelativePath, AfterValidator(_inside_volume)]
 class HuggingFaceSource(ApiModel):
     """A repository on the Hugging Face hub, pinned by revision for reproducibility."""
 
-    repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=200)] = Field(
+    repo: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$", max_length=200)] = Field(
         description="Repository as OWNER/NAME."
     )
-    revision: Annotated[str, StringConstraints(pattern=r"^[\w./-]+$", max_length=100)] = Field(
+    revision: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]+$", max_length=100)] = Field(
         "main", description="Commit, tag or branch. Pin a commit: a branch moves under a plan."
     )
     config: Annotated[str, StringConstraints(max_length=100)] | None = Field(
@@ -69,9 +69,9 @@ class _ExactlyOne(ApiModel):
     def _one(self) -> _ExactlyOne:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            names = ", ".join(type(self).model_fields[n].alias or n for n in type(self).model_fields)
-            found = "none" if not given else " and ".join(given)
-            raise ValueError(f"names {found} of the sources: write exactly one of {names}")
+            aliases = {n: field.alias or n for n, field in type(self).model_fields.items()}
+            found = " and ".join(aliases[n] for n in given) or "none"
+            raise refusal("", f"names {found} of the sources: write exactly one of {', '.join(aliases.values())}")
         return self
 
 

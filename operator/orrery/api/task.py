@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orrery.api.base import ApiModel, PositiveCount
+from orrery.api.base import ApiModel, refusal
 from orrery.api.sources import DataSource
 
 Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -48,7 +48,7 @@ class Metric(ApiModel):
     @model_validator(mode="after")
     def _sense(self) -> Self:
         if self.direction not in (None, self.sense):
-            raise ValueError(f"direction is {self.direction}, but {self.name} is {self.sense}: leave direction out")
+            raise refusal("direction", f"is {self.direction}, but {self.name} is {self.sense}: leave direction out")
         return self
 
     @property
@@ -67,7 +67,7 @@ class Splits(ApiModel):
 
     train: Column = Field("train", description="Split that demonstrations and training examples come from.")
     evaluation: Column = Field("validation", description="Split that quality is measured on.")
-    evaluation_percent: Annotated[int, Field(ge=1, le=90)] = Field(
+    evaluation_percent: Annotated[int, Field(strict=True, ge=1, le=90)] = Field(
         30, description="Percent of a source without an evaluation split that is kept for evaluation."
     )
 
@@ -100,9 +100,10 @@ class Template(ApiModel):
     @model_validator(mode="after")
     def _placeholder(self) -> Self:
         if self.example.count("{input}") != 1:
-            raise ValueError(
-                f"template.example is {self.example!r}: write the placeholder {{input}} exactly once, "
-                "such as 'Question: {input}\\nAnswer:'"
+            raise refusal(
+                "example",
+                f"is {self.example!r}: write the placeholder {{input}} exactly once, "
+                "such as 'Question: {input}\\nAnswer:'",
             )
         return self
 
@@ -114,13 +115,17 @@ class Task(ApiModel):
     dataset: Dataset = Field(description="Examples with right answers.")
     template: Template = Field(default_factory=Template, description="Prompt of causal models.")
     metric: Metric = Field(default_factory=Metric, description="Quality measure.")
-    max_output_tokens: PositiveCount = Field(32, le=4096, description="Longest answer that is generated (Generation).")
+    max_output_tokens: Annotated[int, Field(strict=True, ge=1, le=4096)] = Field(
+        32, description="Longest answer that is generated (Generation)."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         columns, source = self.dataset.columns, self.dataset.source
         if self.type is TaskType.MULTIPLE_CHOICE and columns.options is None and source.builtin is None:
-            raise ValueError("task.dataset.columns.options is missing: a MultipleChoice task names the options' column")
+            raise refusal(
+                "dataset.columns.options", "is missing: a MultipleChoice task needs the name of the options' column"
+            )
         if self.type is not TaskType.GENERATION and self.metric.name is MetricName.TOKEN_F1:
-            raise ValueError("task.metric.name is TokenF1: it scores Generation tasks; write Accuracy here")
+            raise refusal("metric.name", "is TokenF1, which scores Generation tasks: write Accuracy or ExactMatch")
         return self
