@@ -1,0 +1,69 @@
+"""Accelerators by name: peak speed, memory and bandwidth from their makers' data sheets.
+
+The peak is dense 16-bit (bf16, or fp16 where the chip has no bf16) without sparsity. A plan may use a name that is not
+here: its memory must then be written in the plan to be checked, and its speed is unknown until a probe has measured it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orrery.api.plan import Accelerator
+
+_UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+@dataclass(frozen=True)
+class AcceleratorFacts:
+    """Peak FLOP/s, bytes of memory (None: unknown) and bytes/s of memory bandwidth, of all accelerators of a probe."""
+
+    name: str
+    peak_flops: float
+    memory_bytes: float | None
+    bandwidth: float
+    known: bool
+
+
+#: name: (peak TFLOP/s, GiB, GB/s)
+_CATALOGUE: dict[str, tuple[float, float, float]] = {
+    "cpu": (0.25, 16, 40),  # a few server cores with AVX-512 bf16; the probe's own measurement replaces it
+    "t4": (65, 15, 320),
+    "v100": (125, 16, 900),
+    "a10g": (70, 24, 600),
+    "l4": (121, 24, 300),
+    "l40s": (362, 48, 864),
+    "rtx4090": (165.2, 24, 1008),
+    "a100-40gb": (312, 40, 1555),
+    "a100-80gb": (312, 80, 2039),
+    "h100-pcie": (756, 80, 2000),
+    "h100": (989, 80, 3350),
+    "h200": (989, 141, 4800),
+    "b200": (2250, 180, 8000),
+    "mi300x": (1307, 192, 5300),
+}
+
+#: Stands in for a name that the catalogue lacks; throughput then has a very wide prior.
+_UNKNOWN = (100.0, 0.0, 600.0)
+
+
+def known_names() -> tuple[str, ...]:
+    """Names in the catalogue, sorted."""
+    return tuple(sorted(_CATALOGUE))
+
+
+def memory_bytes(quantity: str) -> int:
+    """Bytes of a binary quantity.
+
+    >>> memory_bytes("24Gi")
+    25769803776
+    """
+    return int(quantity[:-2]) * _UNITS[quantity[-2:]]
+
+
+def describe(accelerator: Accelerator) -> AcceleratorFacts:
+    """Facts of an accelerator of a plan, all ``count`` together; the plan's own memory overrides the catalogue's."""
+    known = accelerator.name in _CATALOGUE
+    tera, gibi, giga = _CATALOGUE.get(accelerator.name, _UNKNOWN)
+    each = memory_bytes(accelerator.memory) if accelerator.memory else (gibi * 2**30 or None)
+    n = accelerator.count
+    return AcceleratorFacts(accelerator.name, tera * 1e12 * n, each * n if each else None, giga * 1e9 * n, known)

@@ -1,0 +1,68 @@
+"""Floating-point operations of training and inference, from a model's sizes alone.
+
+Sources: 6 P per training token and 2 P per inference token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1); adapters
+skip the weight gradients of frozen matrices, which leaves about 4 P; recomputing activations adds a forward pass, 2 P.
+Attention adds 4 * layers * width * S^2 per sequence and forward pass, which is not proportional to P.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orrery.api.plan import ModelFacts
+
+Array = NDArray[np.float64]
+
+
+class Training(StrEnum):
+    """What is trained."""
+
+    FULL = "Full"
+    ADAPTER = "Adapter"  #: low-rank adapters on frozen 16-bit weights (LoRA)
+    QUANTIZED_ADAPTER = "QuantizedAdapter"  #: low-rank adapters on frozen 4-bit weights (QLoRA)
+
+
+#: Multiples of P per training token, and of one forward attention pass per sequence, without checkpointing.
+_PARAMETER_PASSES = {Training.FULL: 6.0, Training.ADAPTER: 4.0, Training.QUANTIZED_ADAPTER: 4.0}
+_ATTENTION_PASSES = 3.0
+
+
+def attention_flops(facts: ModelFacts, sequence_tokens: ArrayLike) -> Array:
+    """FLOPs of one forward pass of attention scores and mixing over one sequence; 0 where the shape is unknown."""
+    s = np.asarray(sequence_tokens, dtype=np.float64)
+    return 4.0 * (facts.layers or 0) * (facts.hidden_size or 0) * s * s
+
+
+def inference_flops(facts: ModelFacts, prompt_tokens: ArrayLike, output_tokens: ArrayLike = 0.0) -> Array:
+    """FLOPs to read a prompt and write an answer with a KV cache: 2 P per token, and attention over the whole sequence.
+
+    >>> facts = ModelFacts(parameters=1_000_000)
+    >>> float(inference_flops(facts, 100, 10))
+    220000000.0
+    """
+    tokens = np.asarray(prompt_tokens, dtype=np.float64) + np.asarray(output_tokens, dtype=np.float64)
+    return 2.0 * facts.parameters * tokens + attention_flops(facts, tokens)
+
+
+def training_flops(
+    facts: ModelFacts,
+    training: Training,
+    tokens_per_example: ArrayLike,
+    examples: ArrayLike,
+    *,
+    checkpointing: bool = False,
+) -> Array:
+    """FLOPs of training on ``examples`` sequences (epochs counted in) of ``tokens_per_example`` tokens each.
+
+    >>> facts = ModelFacts(parameters=1_000_000)
+    >>> [float(training_flops(facts, t, 10, 2)) for t in (Training.FULL, Training.ADAPTER)]
+    [120000000.0, 80000000.0]
+    """
+    s = np.asarray(tokens_per_example, dtype=np.float64)
+    n = np.asarray(examples, dtype=np.float64)
+    passes = _PARAMETER_PASSES[training] + (2.0 if checkpointing else 0.0)
+    attention = _ATTENTION_PASSES + (1.0 if checkpointing else 0.0)
+    return n * (passes * facts.parameters * s + attention * attention_flops(facts, s))
