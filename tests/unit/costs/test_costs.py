@@ -1,0 +1,162 @@
+"""Costs: what the papers state, and what must hold whatever the sizes."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orrery.api.plan import Accelerator, ModelFacts, Workload
+from orrery.api.pricelist import PriceList
+from orrery.costs.accelerators import describe
+from orrery.costs.flops import Training, inference_flops, training_flops
+from orrery.costs.forecast import decode_seconds, forecast_costs
+from orrery.costs.memory import kv_cache_bytes, serving_memory, training_memory
+from orrery.costs.prices import PriceMissing, Prices
+from orrery.costs.throughput import Observation, Throughput, WorkKind
+from orrery.costs.work import Work
+from orrery.laws.posterior import Link, Posterior
+
+pytestmark = pytest.mark.unit
+
+LLAMA_8B = ModelFacts(
+    parameters=8_030_000_000, layers=32, hidden_size=4096, heads=32, kv_heads=8, vocabulary_size=128_256
+)
+SMALL = ModelFacts(parameters=135_000_000, layers=30, hidden_size=576, heads=9, kv_heads=3, vocabulary_size=49_152)
+GPU = describe(Accelerator(name="h100"))
+CPU = describe(Accelerator(name="cpu"))
+
+
+def test_adapters_skip_a_third_of_the_parameter_work_and_checkpointing_adds_a_forward_pass():
+    flat = ModelFacts(parameters=10**9)
+    full, adapter = (float(training_flops(flat, t, 100, 1)) for t in (Training.FULL, Training.ADAPTER))
+    assert (full, adapter) == (6e11, 4e11)
+    assert float(training_flops(flat, Training.ADAPTER, 100, 1, checkpointing=True)) == 6e11
+
+
+def test_attention_makes_long_prompts_cost_more_than_their_tokens():
+    one, eight = inference_flops(LLAMA_8B, [1000, 8000])
+    assert eight > 8 * one
+
+
+def test_llama_8b_on_a_24_gib_card_fits_as_qlora_and_lora_but_not_with_full_adam_states():
+    # 2 sequences of 2,048 tokens with checkpointing: torchtune reports 7.4 GiB for QLoRA and 16.2 GiB for LoRA there.
+    kwargs = {"batch_size": 2, "sequence_tokens": 2048, "checkpointing": True}
+    trained = 20_971_520  # rank 8 on the attention's four and the MLP's three projections
+    gib = {
+        t: float(training_memory(LLAMA_8B, t, LLAMA_8B.parameters if t is Training.FULL else trained, **kwargs)) / 2**30
+        for t in Training
+    }
+    assert gib[Training.QUANTIZED_ADAPTER] < gib[Training.ADAPTER] < 24 < gib[Training.FULL]
+
+
+def test_grouped_query_attention_shrinks_the_cache():
+    assert float(kv_cache_bytes(LLAMA_8B, 1)) == 2 * 32 * 1024 * 2
+
+
+def test_memory_is_known_even_when_only_the_parameter_count_is():
+    assert float(serving_memory(ModelFacts(parameters=10**9), 2048)) > 2.4e9
+
+
+def test_a_measured_throughput_replaces_the_prior_and_narrows_it():
+    prior = Throughput.fit([]).seconds("m", CPU, WorkKind.INFERENCE, [1e12])
+    seen = Throughput.fit([Observation("m", CPU, WorkKind.INFERENCE, 1e12, 20.0)] * 2)
+    after = seen.seconds("m", CPU, WorkKind.INFERENCE, [1e12])
+    assert after.sd[0] < prior.sd[0] / 2
+    assert after.median()[0] == pytest.approx(20, rel=0.15)
+
+
+def test_what_was_measured_elsewhere_tells_less_the_farther_it_is():
+    seen = Throughput.fit([Observation("m", CPU, WorkKind.INFERENCE, 1e12, 20.0)])
+
+    def sd(model: str, where: object, kind: WorkKind) -> float:
+        return float(seen.seconds(model, where, kind, [1e12]).sd[0])
+
+    here = sd("m", CPU, WorkKind.INFERENCE)
+    assert here < sd("other", CPU, WorkKind.INFERENCE) < sd("other", CPU, WorkKind.FULL_TRAINING)
+    assert here < sd("m", GPU, WorkKind.INFERENCE) < sd("m", describe(Accelerator(name="x9")), WorkKind.INFERENCE)
+
+
+def test_garbage_observations_say_nothing():
+    bad = [
+        Observation("m", CPU, WorkKind.INFERENCE, f, s)
+        for f, s in [(0, 1), (1, 0), (float("nan"), 1), (1, float("inf"))]
+    ]
+    assert Throughput.fit(bad).keys == ()
+
+
+def _list(**prices: str) -> Prices:
+    return Prices(
+        PriceList.model_validate(
+            {
+                "apiVersion": "orrery.dev/v1alpha1",
+                "kind": "PriceList",
+                "metadata": {"name": "list"},
+                "spec": {
+                    "currency": "USD",
+                    "source": "test",
+                    "date": "2026-01-02",
+                    "accelerators": [{"name": n, "pricePerHour": p} for n, p in prices.items()],
+                },
+            }
+        )
+    )
+
+
+def test_a_missing_price_is_a_sentence_and_never_zero():
+    with pytest.raises(PriceMissing, match=r"spec.accelerators\[h100\] has no OnDemand price.*lists l4 \(OnDemand\)"):
+        _list(l4="0.70").per_second(Accelerator(name="h100"))
+
+
+def test_the_price_of_a_probe_counts_all_its_accelerators():
+    assert _list(h100="2.50").per_hour(Accelerator(name="h100", count=4)) == Decimal("10.00")
+
+
+def _work(prompt: list[float], adaptation: list[float]) -> Work:
+    n, zero = len(prompt), np.zeros(len(prompt))
+    return Work(
+        np.array(adaptation), zero, np.array(prompt), np.ones(n), inference_flops(SMALL, prompt, 1.0), zero, zero
+    )
+
+
+def _costs(work: Work, price: str = "3.6", requests: int = 1000):
+    t = Throughput.fit([Observation("m", CPU, WorkKind.INFERENCE, 1e12, 20.0)])
+    return forecast_costs(
+        work,
+        t.seconds("m", CPU, WorkKind.ADAPTER_TRAINING, work.adaptation_flops),
+        t.seconds("m", CPU, WorkKind.INFERENCE, work.request_flops),
+        Decimal(price) / 3600,
+        Workload(requests_per_day=requests, horizon_days=30),
+        decode_seconds(SMALL, CPU, work.request_output_tokens),
+    )
+
+
+def test_demonstrations_cost_at_every_request_and_training_once():
+    prompts, training = [50.0, 450.0, 50.0], [0.0, 0.0, 1e13]
+    few, many = (_costs(_work(prompts, training), requests=r).total.median() for r in (1, 100_000))
+    assert few[1] < few[2]  # at little traffic demonstrations are cheaper than a training run
+    assert many[1] > many[2]  # at much traffic they are dearer
+    assert _costs(_work(prompts, training)).adaptation.median()[0] == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(st.floats(1, 4000), st.floats(0, 1e15), st.integers(1, 10**6), st.integers(1, 10**4), st.integers(1, 10**4))
+def test_a_higher_price_never_makes_anything_cheaper(prompt: float, training: float, requests: int, a: int, b: int):
+    low, high = sorted((a, b))
+    cheap, dear = (_costs(_work([prompt], [training]), price=str(p), requests=requests) for p in (low, high))
+    for part in ("adaptation", "serving", "total"):
+        assert getattr(cheap, part).median()[0] <= getattr(dear, part).median()[0] * (1 + 1e-12)
+    lower, upper = dear.total.interval(0.9)
+    assert lower[0] <= dear.total.median()[0] <= upper[0]
+
+
+def test_no_traffic_costs_only_the_adaptation():
+    c = _costs(_work([50.0], [1e13]), requests=0)
+    assert c.serving.median()[0] == pytest.approx(0, abs=1e-9)
+    assert c.total.median()[0] == pytest.approx(c.adaptation.median()[0])
+
+
+def test_posteriors_refuse_what_is_not_a_number():
+    with pytest.raises(ValueError, match="finite"):
+        Posterior(np.array([np.nan]), np.array([1.0]), Link.LOG)
