@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 GROUP = "orrery.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+API_VERSION: Literal["orrery.dev/v1alpha1"] = "orrery.dev/v1alpha1"
 
 
 class ApiModel(BaseModel):
@@ -33,6 +33,8 @@ class StatusModel(ApiModel):
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,46}[a-z0-9])?$", max_length=48)]
 #: A Kubernetes object's name.
 ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+#: RFC 3339, to the second.
+Timestamp = Annotated[str, StringConstraints(max_length=32)]
 #: One or two sentences for a person.
 Text = Annotated[str, StringConstraints(max_length=1024)]
 #: A CamelCase word, for reasons and plug-in types.

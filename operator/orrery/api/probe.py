@@ -14,7 +14,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from orrery.api.base import API_VERSION, ApiModel, CamelWord, Count, Name, ObjectMeta, PositiveCount, StatusModel, Text
+from orrery.api.base import (
+    API_VERSION,
+    ApiModel,
+    CamelWord,
+    Count,
+    Name,
+    ObjectMeta,
+    PositiveCount,
+    StatusModel,
+    Text,
+    Timestamp,
+)
 from orrery.api.plan import GridValue, Model
 from orrery.api.quantities import Money, Number
 from orrery.api.task import Task
@@ -41,8 +52,10 @@ class Fidelity(ApiModel):
 class Parameter(ApiModel):
     """One parameter of a configuration."""
 
-    name: Annotated[str, StringConstraints(max_length=48)]
-    value: GridValue
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9]*$", max_length=48)] = Field(
+        description="Parameter, such as learningRate or shots."
+    )
+    value: GridValue = Field(description="Value, as the grid writes it.")
 
 
 class Trial(ApiModel):
@@ -50,9 +63,11 @@ class Trial(ApiModel):
 
     name: Name = Field(description="Short name, unique in the probe; its report uses it.")
     strategy: CamelWord = Field(description="Strategy plug-in.")
-    parameters: Annotated[list[Parameter], Field(max_length=16)] = Field(default_factory=list)
-    fidelity: Fidelity
-    seed: Count = 0
+    parameters: Annotated[list[Parameter], Field(max_length=16, json_schema_extra={"x-list-map-key": "name"})] = Field(
+        default_factory=list, description="Configuration; parameters left out have the strategy's defaults."
+    )
+    fidelity: Fidelity = Field(description="How much of the real thing is done.")
+    seed: Count = Field(0, description="Seed of samples and training.")
 
 
 class ProbeSpec(ApiModel):
@@ -60,7 +75,9 @@ class ProbeSpec(ApiModel):
 
     model: Model = Field(description="Model that is loaded once.")
     task: Task = Field(description="Task that is measured.")
-    trials: Annotated[list[Trial], Field(min_length=1, max_length=64, json_schema_extra={"x-list-map-key": "name"})]
+    trials: Annotated[list[Trial], Field(min_length=1, max_length=64, json_schema_extra={"x-list-map-key": "name"})] = (
+        Field(description="Measurements that are taken from one load of the model.")
+    )
     accelerator: Name = Field(description="Hardware that it is measured on.")
     deadline_seconds: PositiveCount = Field(description="The worst case that was reserved; enforced.")
 
@@ -114,36 +131,36 @@ class Outcome(StrEnum):
 class TrialResult(StatusModel):
     """What a trial measured; scores are decimal strings, never floats that drift between writers."""
 
-    name: Name
-    outcome: Outcome
+    name: Name = Field(description="Trial's name.")
+    outcome: Outcome = Field(description="How the trial ended; out of memory is an answer.")
     score: Number | None = Field(None, description="The metric over the evaluation items.")
     items: Count = Field(0, description="Evaluation items scored.")
     bits: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
         None, description="Per-item right or wrong, packed big-endian, base64 (metrics that are 0 or 1 per item)."
     )
     standard_error: Number | None = Field(None, description="Of the score, from the per-item scores.")
-    train_seconds: Number | None = None
-    evaluation_seconds: Number | None = None
-    train_tokens: Count = 0
+    train_seconds: Number | None = Field(None, description="Time spent training.")
+    evaluation_seconds: Number | None = Field(None, description="Time spent scoring.")
+    train_tokens: Count = Field(0, description="Tokens trained on, over all epochs.")
     evaluation_tokens: Count = Field(0, description="Tokens run through the model while scoring (after prefix reuse).")
     request_tokens: Number | None = Field(None, description="Mean prompt tokens of one request as it would be served.")
     output_tokens: Number | None = Field(None, description="Mean answer tokens of one request.")
-    train_flops: Number | None = None
-    evaluation_flops: Number | None = None
-    peak_memory_bytes: Count | None = None
+    train_flops: Number | None = Field(None, description="Floating-point operations of training.")
+    evaluation_flops: Number | None = Field(None, description="Floating-point operations of scoring.")
+    peak_memory_bytes: Count | None = Field(None, description="Most memory that was held at a time.")
     train_loss: Annotated[list[Number], Field(max_length=16)] = Field(
         default_factory=list, description="Mean train loss over equal shares of the steps, in order."
     )
-    message: Text | None = None
+    message: Text | None = Field(None, description="A sentence, where the outcome needs one.")
 
 
 class TaskFacts(StatusModel):
     """What a probe saw of the data."""
 
     digest: Annotated[str, StringConstraints(max_length=64)] = Field(description="SHA-256 of the read examples.")
-    train_examples: Count
-    evaluation_examples: Count
-    labels: Count = 0
+    train_examples: Count = Field(description="Examples that may be trained on or shown.")
+    evaluation_examples: Count = Field(description="Examples that quality may be measured on.")
+    labels: Count = Field(0, description="Distinct labels (Classification).")
     chance: Number | None = Field(None, description="Score of the best constant answer.")
     input_tokens: Number | None = Field(None, description="Mean tokens of one request without demonstrations.")
     example_tokens: Number | None = Field(None, description="Mean tokens of one demonstration.")
@@ -153,17 +170,23 @@ class TaskFacts(StatusModel):
 class Report(StatusModel):
     """A probe's whole report: one JSON, at most 4,096 bytes, since Kubernetes cuts termination messages there."""
 
-    version: Literal["orrery.dev/report/v1"] = "orrery.dev/report/v1"
+    version: Literal["orrery.dev/report/v1"] = Field("orrery.dev/report/v1", description="Schema of the report.")
     probe: Annotated[str, StringConstraints(max_length=63)] = Field(
         description="probe_name of the spec: a foreign report is refused."
     )
     complete: bool = Field(description="False while trials are still running: what was measured so far.")
-    load_seconds: Number | None = None
-    total_seconds: Number | None = None
-    model_facts: dict[str, int] | None = Field(None, description="ModelFacts as read from the model.")
-    architecture: Annotated[str, StringConstraints(max_length=64)] | None = None
-    task_facts: TaskFacts | None = None
-    trials: Annotated[list[TrialResult], Field(max_length=64)] = Field(default_factory=list)
+    load_seconds: Number | None = Field(None, description="Time spent loading the model.")
+    total_seconds: Number | None = Field(None, description="Time from start to end.")
+    model_facts: Annotated[dict[str, Count], Field(max_length=16)] | None = Field(
+        None, description="ModelFacts as read from the model."
+    )
+    architecture: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        None, description="The model's own name of its architecture."
+    )
+    task_facts: TaskFacts | None = Field(None, description="What was seen of the data.")
+    trials: Annotated[list[TrialResult], Field(max_length=64, json_schema_extra={"x-list-map-key": "name"})] = Field(
+        default_factory=list, description="Measurements, by trial."
+    )
     error: Text | None = Field(None, description="A sentence, when no trial could be measured.")
     reason: CamelWord | None = Field(
         None, description="InvalidData, ModelNotFound, OutOfMemory, ... when there is an error."
@@ -176,27 +199,31 @@ REPORT_LIMIT = 4096
 class Attempt(StatusModel):
     """One run of a probe and how it ended."""
 
-    number: PositiveCount
-    job_name: Annotated[str, StringConstraints(max_length=63)]
-    phase: Literal["Reserved", "Queued", "Running", "Succeeded", "Failed"]
+    number: PositiveCount = Field(description="1 for the first.")
+    job_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="Job (or process) that ran it.")
+    phase: Literal["Reserved", "Queued", "Running", "Succeeded", "Failed"] = Field(description="Where it stands.")
     reserved: Money = Field(description="Worst case, held until the attempt ends.")
     cost: Money | None = Field(None, description="What it cost, at the price of the day it ran.")
     seconds: Number | None = Field(None, description="Accelerator-seconds used.")
-    started_at: Annotated[str, StringConstraints(max_length=32)] | None = None
-    finished_at: Annotated[str, StringConstraints(max_length=32)] | None = None
-    reason: CamelWord | None = None
-    message: Text | None = None
+    started_at: Timestamp | None = Field(None, description="When it began to run.")
+    finished_at: Timestamp | None = Field(None, description="When it ended.")
+    reason: CamelWord | None = Field(None, description="Why it failed or waits.")
+    message: Text | None = Field(None, description="The same as a sentence.")
 
 
 class ProbeStatus(StatusModel):
     """What became of the probe."""
 
-    observed_generation: int | None = None
-    phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"] = "Pending"
-    attempts: Annotated[list[Attempt], Field(max_length=16)] = Field(default_factory=list)
-    report: Report | None = None
-    reason: CamelWord | None = None
-    message: Text | None = None
+    observed_generation: Count | None = Field(None, description="Generation of the spec that this status is about.")
+    phase: Literal["Pending", "Queued", "Running", "Succeeded", "Failed"] = Field(
+        "Pending", description="Where the latest attempt stands."
+    )
+    attempts: Annotated[list[Attempt], Field(max_length=16, json_schema_extra={"x-list-map-key": "number"})] = Field(
+        default_factory=list, description="Runs of this probe, with what each cost."
+    )
+    report: Report | None = Field(None, description="The latest report; partial if no attempt was completed.")
+    reason: CamelWord | None = Field(None, description="Why it failed or waits.")
+    message: Text | None = Field(None, description="The same as a sentence.")
 
 
 class AdaptationProbe(ApiModel):
@@ -204,8 +231,8 @@ class AdaptationProbe(ApiModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_version: Literal["orrery.dev/v1alpha1"] = API_VERSION
-    kind: Literal["AdaptationProbe"] = "AdaptationProbe"
-    metadata: ObjectMeta
-    spec: ProbeSpec
-    status: ProbeStatus | None = None
+    api_version: Literal["orrery.dev/v1alpha1"] = Field(API_VERSION, description="orrery.dev/v1alpha1.")
+    kind: Literal["AdaptationProbe"] = Field("AdaptationProbe", description="AdaptationProbe.")
+    metadata: ObjectMeta = Field(description="Kubernetes' metadata.")
+    spec: ProbeSpec = Field(description="What is measured. Immutable.")
+    status: ProbeStatus | None = Field(None, description="What became of it; written by Orrery alone.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from orrery.api.base import CamelWord, Count, StatusModel, Text
+from orrery.api.base import CamelWord, Count, Flag, StatusModel, Text, Timestamp
 from orrery.api.quantities import Money, Number, Share
 
 ShortText = Annotated[str, StringConstraints(max_length=253)]
@@ -15,77 +15,81 @@ ShortText = Annotated[str, StringConstraints(max_length=253)]
 class Condition(StatusModel):
     """As metav1.Condition."""
 
-    type: CamelWord
-    status: Literal["True", "False", "Unknown"]
-    reason: CamelWord
-    message: Annotated[str, StringConstraints(max_length=4096)] = ""
-    observed_generation: int | None = None
-    last_transition_time: Annotated[str, StringConstraints(max_length=32)] | None = None
+    type: CamelWord = Field(
+        description="Ready, Reconciling, Stalled, Validated, ProbesCompleted, BudgetAvailable or Feasible."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: CamelWord = Field(description="Why, as one word.")
+    message: Annotated[str, StringConstraints(max_length=4096)] = Field("", description="Why, as a sentence.")
+    observed_generation: Count | None = Field(None, description="Generation of the spec that this is about.")
+    last_transition_time: Timestamp | None = Field(None, description="When the status last changed.")
 
 
 class Progress(StatusModel):
     """Probes, by state."""
 
-    planned: Count = 0
-    queued: Count = 0
-    running: Count = 0
-    succeeded: Count = 0
-    failed: Count = 0
-    reused: Count = 0
-    estimated_remaining_seconds: Count | None = None
+    planned: Count = Field(0, description="Decided on, not yet started.")
+    queued: Count = Field(0, description="Waiting for capacity.")
+    running: Count = Field(0, description="Measuring now.")
+    succeeded: Count = Field(0, description="With a complete report.")
+    failed: Count = Field(0, description="Without one, after the last attempt.")
+    reused: Count = Field(0, description="Measured for another plan and not paid again.")
+    estimated_remaining_seconds: Count | None = Field(None, description="Until the answer, if all goes as forecast.")
 
 
 class Spend(StatusModel):
     """What probing cost, and what it saved."""
 
-    currency: ShortText
+    currency: ShortText = Field(description="ISO 4217 code, from the price list.")
     cost: Money = Field(description="Paid for finished attempts.")
     reserved: Money = Field(description="Worst case of what runs.")
-    accelerator_seconds: Number
-    flops: Number | None = None
+    accelerator_seconds: Number = Field(description="Accelerator time of finished attempts.")
+    flops: Number | None = Field(None, description="Floating-point operations of finished attempts.")
     exhaustive_cost: Money | None = Field(None, description="Forecast cost of measuring every candidate in full.")
-    saved_percent: Number | None = None
+    saved_percent: Number | None = Field(None, description="Share of the exhaustive cost that was not spent.")
 
 
 class QualityForecast(StatusModel):
     """In the metric's unit; the interval holds the truth with 90 %."""
 
-    predicted: Number
-    lower: Number
-    upper: Number
+    predicted: Number = Field(description="Median.")
+    lower: Number = Field(description="5 % quantile.")
+    upper: Number = Field(description="95 % quantile.")
 
 
 class CostForecast(StatusModel):
     """Money to adapt once and to serve the workload over the horizon; the interval of the total holds with 90 %."""
 
-    adaptation: Money
-    serving: Money
-    total: Money
-    lower: Money
-    upper: Money
-    adaptation_flops: Number | None = None
-    serving_flops: Number | None = None
-    accelerator_hours: Number | None = None
+    adaptation: Money = Field(description="To adapt the model once.")
+    serving: Money = Field(description="To serve the workload over the horizon.")
+    total: Money = Field(description="Both together.")
+    lower: Money = Field(description="5 % quantile of the total.")
+    upper: Money = Field(description="95 % quantile of the total.")
+    adaptation_flops: Number | None = Field(None, description="Floating-point operations of adapting.")
+    serving_flops: Number | None = Field(None, description="Floating-point operations of serving over the horizon.")
+    accelerator_hours: Number | None = Field(None, description="Accelerator time of adapting and serving.")
 
 
 class ConfigurationValue(StatusModel):
     """One parameter."""
 
-    name: ShortText
-    value: ShortText
+    name: ShortText = Field(description="Parameter.")
+    value: ShortText = Field(description="Value.")
 
 
 class Choice(StatusModel):
     """A candidate with its forecasts."""
 
-    model: ShortText
-    strategy: ShortText
-    configuration: list[ConfigurationValue] = Field(default_factory=list, max_length=16)
-    accelerator: ShortText
-    quality: QualityForecast
-    cost: CostForecast
-    latency_milliseconds: Number | None = None
-    measured: bool = Field(description="Whether this very configuration was measured in full.")
+    model: ShortText = Field(description="Model's name in the plan.")
+    strategy: ShortText = Field(description="Strategy's name in the plan.")
+    configuration: Annotated[list[ConfigurationValue], Field(max_length=16)] = Field(
+        default_factory=list, description="The strategy's parameters."
+    )
+    accelerator: ShortText = Field(description="Accelerator's name in the plan.")
+    quality: QualityForecast = Field(description="Quality in the metric's unit, with its 90 % interval.")
+    cost: CostForecast = Field(description="Money, with the 90 % interval of the total.")
+    latency_milliseconds: Number | None = Field(None, description="Mean latency of a request.")
+    measured: Flag = Field(description="Whether this very configuration was measured in full.")
 
 
 class Recommendation(Choice):
@@ -93,49 +97,57 @@ class Recommendation(Choice):
 
     confidence: Share = Field(description="Probability that it meets the constraints.")
     best_probability: Share | None = Field(None, description="Probability that no other candidate is better.")
-    reason: CamelWord
-    message: Text
+    reason: CamelWord = Field(description="Why this one, as one word.")
+    message: Text = Field(description="Why this one, as a sentence.")
 
 
 class Alternative(Choice):
     """A rival and why it lost."""
 
-    rejected_because: Text
+    rejected_because: Text = Field(description="Why not this one, with the arithmetic.")
 
 
 class FrontierPoint(StatusModel):
     """A candidate that no other beats in both quality and cost."""
 
-    candidate: ShortText
-    quality: Number
-    cost: Money
+    candidate: ShortText = Field(description="Model, strategy, configuration and accelerator in a line.")
+    quality: Number = Field(description="Predicted quality.")
+    cost: Money = Field(description="Predicted total cost.")
 
 
 class Inputs(StatusModel):
     """What the answer rests on."""
 
-    plan_digest: ShortText
-    price_digest: ShortText
-    data_digest: ShortText | None = None
-    price_date: ShortText | None = None
-    price_source: Annotated[str, StringConstraints(max_length=512)] | None = None
-    seed: Count = 0
-    image: ShortText | None = None
-    version: ShortText | None = None
+    plan_digest: ShortText = Field(description="SHA-256 of the plan's spec.")
+    price_digest: ShortText = Field(description="SHA-256 of the price list's spec.")
+    data_digest: ShortText | None = Field(None, description="SHA-256 of the examples that were read.")
+    price_date: ShortText | None = Field(None, description="Day of the prices.")
+    price_source: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        None, description="Where the prices are from."
+    )
+    seed: Count = Field(0, description="Seed of samples and training.")
+    image: ShortText | None = Field(None, description="Image that probes ran.")
+    version: ShortText | None = Field(None, description="Orrery's version.")
 
 
 class PlanStatus(StatusModel):
     """The answer."""
 
-    observed_generation: int | None = None
-    phase: Literal["Pending", "Probing", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"] = "Pending"
-    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-list-map-key": "type"})] = Field(
-        default_factory=list
+    observed_generation: Count | None = Field(None, description="Generation of the spec that this status is about.")
+    phase: Literal["Pending", "Probing", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"] = Field(
+        "Pending", description="The conditions in a word, for people; programs read the conditions."
     )
-    progress: Progress | None = None
-    spend: Spend | None = None
-    recommendation: Recommendation | None = None
-    alternatives: Annotated[list[Alternative], Field(max_length=10)] = Field(default_factory=list)
-    frontier: Annotated[list[FrontierPoint], Field(max_length=32)] = Field(default_factory=list)
-    inputs: Inputs | None = None
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-list-map-key": "type"})] = Field(
+        default_factory=list, description="What holds now; kstatus reads Ready, Reconciling and Stalled."
+    )
+    progress: Progress | None = Field(None, description="Probes, by state.")
+    spend: Spend | None = Field(None, description="What probing cost, and what it saved.")
+    recommendation: Recommendation | None = Field(None, description="The answer.")
+    alternatives: Annotated[list[Alternative], Field(max_length=10)] = Field(
+        default_factory=list, description="The best rivals, and why each lost."
+    )
+    frontier: Annotated[list[FrontierPoint], Field(max_length=32)] = Field(
+        default_factory=list, description="Candidates that no other beats in both quality and cost."
+    )
+    inputs: Inputs | None = Field(None, description="What the answer rests on.")
     results_ref: ShortText | None = Field(None, description="ConfigMap (or file) with every row.")
