@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from orrery.api.base import ApiModel, ObjectName, RelativePath, refusal
 
@@ -65,6 +65,9 @@ class LocalSource(ApiModel):
 
 
 class _ExactlyOne(ApiModel):
+    # The schema's own form of the rule, for API servers that do not know CEL.
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     @model_validator(mode="after")
     def _one(self) -> _ExactlyOne:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
