@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
-from orrery.laws import _inputs
+from orrery.laws import _inputs, _line
 from orrery.laws.posterior import Array, Link, Posterior
 
 
@@ -45,10 +44,8 @@ class AffinePrior:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a number above 0")
 
     def deviations(self) -> tuple[Array, Array]:
-        """Grid of the deviation sd and its prior weights: 13 points over +-2.5 spreads."""
-        steps = np.linspace(-2.5, 2.5, 13)
-        weight = np.exp(-0.5 * steps**2)
-        return self.deviation_median * np.exp(self.deviation_spread * steps), weight / weight.sum()
+        """Grid of the deviation sd and its prior weights."""
+        return _line.spread_grid(self.deviation_median, self.deviation_spread)
 
 
 @dataclass(frozen=True)
@@ -164,22 +161,11 @@ def calibrate(
     seen_var = 1 / precision
     seen_basis = basis[measured]
 
-    total = seen_var + grid[:, None] ** 2  # (t, m)
-    after_precision = before_precision + np.einsum("tm,ma,mb->tab", 1 / total, seen_basis, seen_basis)
-    cov = np.linalg.inv(after_precision)
-    off = seen - seen_basis @ before
-    pull = np.einsum("tm,ma->ta", off / total, seen_basis)
-    step = np.einsum("tab,tb->ta", cov, pull)
-    misfit = (off**2 / total).sum(1) - (pull * step).sum(1)
-    log_det = np.linalg.slogdet(after_precision)[1] + np.log(total).sum(1)
-    log_weight = np.log(weight) - 0.5 * (log_det + misfit)
-    weight = np.exp(log_weight - logsumexp(log_weight))
-
-    coefficient = before + step  # (t, 2)
+    weight, coefficient, cov = _line.regress(seen_basis, seen, seen_var, before, before_precision, grid, weight)
     mean = centre + coefficient @ basis.T
     keep = np.ones_like(mean)
     left = np.broadcast_to(grid[:, None] ** 2, mean.shape).copy()
-    own = grid[:, None] ** 2 / total
+    own = grid[:, None] ** 2 / (seen_var + grid[:, None] ** 2)
     mean[:, measured] += own * (centre + seen - mean[:, measured])
     keep[:, measured] = 1 - own
     left[:, measured] = grid[:, None] ** 2 * (1 - own)
