@@ -105,8 +105,8 @@ MODELS: dict[str, BuiltinModel] = {
 _C, _M, _G = TaskType.CLASSIFICATION, TaskType.MULTIPLE_CHOICE, TaskType.GENERATION
 _TASKS: tuple[tuple[str, TaskType, int, int, str], ...] = (
     ("intent_recognition", _C, 693, 7, "intent of an utterance to a voice assistant"),
-    ("multiemo/reviews_sentence_en", _C, 2531, 4, "sentiment of sentences about teachers"),
-    ("multiemo/medicine_sentence_en", _C, 22657, 4, "sentiment of sentences about medical care"),
+    ("multiemo/reviews_sentence_en", _C, 2530, 4, "sentiment of sentences about teachers"),
+    ("multiemo/medicine_sentence_en", _C, 22653, 4, "sentiment of sentences about medical care"),
     ("social_support", _C, 897, 3, "whether an online reply is supportive"),
     ("presuppositions_as_nli", _C, 735, 3, "entailment, neutral or contradiction"),
     ("epistemic_reasoning", _C, 2000, 2, "entailment between statements of belief"),

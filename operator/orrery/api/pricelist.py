@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from typing import Annotated, Literal, Self
@@ -17,7 +18,8 @@ def _day(value: object) -> object:
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        return value
+        with contextlib.suppress(ValueError):  # the 31st of February
+            return datetime.date.fromisoformat(value)
     raise ValueError(f"is {value!r}: write a day as YEAR-MONTH-DAY, such as '2026-01-31'")
 
 
