@@ -21,6 +21,7 @@ class Example:
     input: str
     target: str
     options: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  #: further right answers (Generation)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Measure(Protocol):
     ``Unsupported`` when it cannot run here; any other exception is recorded as Failed and never stops the other trials.
     """
 
-    def __call__(self, session: Session, trial: Trial) -> TrialResult: ...
+    def __call__(self, session: Session, trial: Trial) -> TrialResult:
+        """Result of one trial, with ``outcome`` Measured."""
+        ...
 
 
 class Unsupported(Exception):  # noqa: N818  # an outcome, not an error
