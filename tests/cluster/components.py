@@ -13,6 +13,9 @@ from tests.cluster.programs import Programs
 
 Check = Callable[[], bool]
 
+# Both are the rule in a current cluster: Jobs end by their time to live, tokens are mounted as projected volumes.
+FEATURES = "TTLAfterFinished=true,BoundServiceAccountTokenVolume=true"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -52,7 +55,7 @@ def apiserver(place: Place) -> list[str]:
         f"--service-account-key-file={place.pki('sa.pub')}", f"--service-account-signing-key-file={place.pki('sa.key')}",
         f"--kubelet-client-certificate={place.pki('admin.crt')}", f"--kubelet-client-key={place.pki('admin.key')}",
         "--kubelet-preferred-address-types=InternalIP", f"--cert-dir={place.root / 'pki' / 'generated'}",
-        "--feature-gates=TTLAfterFinished=true",
+        f"--feature-gates={FEATURES}",
         f"--default-not-ready-toleration-seconds={seconds}", f"--default-unreachable-toleration-seconds={seconds}",
         *(["--disable-admission-plugins=ServiceAccount"] if options.mode == "api" else []),
         *_audit(place), *options.apiserver_arguments,
@@ -76,7 +79,7 @@ def controller_manager(place: Place) -> list[str]:
         "--bind-address=127.0.0.1", f"--secure-port={place.ports['controller']}", "--port=0",
         f"--service-account-private-key-file={place.pki('sa.key')}", f"--root-ca-file={place.pki('ca.crt')}",
         f"--cert-dir={place.root / 'pki' / 'generated-controller'}", "--use-service-account-credentials=false",
-        "--feature-gates=TTLAfterFinished=true", "--node-monitor-period=1s",
+        f"--feature-gates={FEATURES}", "--node-monitor-period=1s",
         f"--node-monitor-grace-period={options.node_grace_seconds}s", "--kube-api-qps=200", "--kube-api-burst=400",
         *options.controller_arguments,
     ]  # fmt: skip

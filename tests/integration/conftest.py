@@ -12,6 +12,7 @@ that cluster, and nothing is built or started.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -45,9 +46,11 @@ def kubernetes(request: pytest.FixtureRequest) -> Iterator[client.ApiClient]:
 
 
 @pytest.fixture
-def namespace(kubernetes: client.ApiClient) -> Iterator[str]:
+def namespace(request: pytest.FixtureRequest, kubernetes: client.ApiClient) -> Iterator[str]:
     core, name = client.CoreV1Api(kubernetes), f"test-{uuid.uuid4().hex[:10]}"
     core.create_namespace({"metadata": {"name": name, "labels": {"orrery.dev/test": "true"}}})
+    if not _without_controllers(request):
+        _wait_for_default_account(core, name)
     yield name
     core.delete_namespace(name)
 
@@ -62,7 +65,25 @@ def _start(factory: pytest.TempPathFactory, options: Options) -> Iterator[Cluste
 
 
 def _server(request: pytest.FixtureRequest) -> Cluster | ExternalCluster:
-    names = request.fixturenames
-    alone = "api_server" in names and not {"cluster", "own_cluster"} & set(names)
-    server: Cluster | ExternalCluster = request.getfixturevalue("api_server" if alone else "cluster")
+    server: Cluster | ExternalCluster = request.getfixturevalue(
+        "api_server" if _without_controllers(request) else "cluster"
+    )
     return server
+
+
+def _without_controllers(request: pytest.FixtureRequest) -> bool:
+    names = set(request.fixturenames)
+    return "api_server" in names and not {"cluster", "own_cluster"} & names
+
+
+def _wait_for_default_account(core: client.CoreV1Api, namespace: str, seconds: float = 20) -> None:
+    """A Pod that comes before its namespace's default ServiceAccount is refused; a controller makes the account a moment later."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            core.read_namespaced_service_account("default", namespace)
+            return
+        except client.ApiException as error:
+            if error.status != 404 or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

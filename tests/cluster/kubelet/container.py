@@ -33,6 +33,7 @@ class Container:
         self.pod, self.spec, self.folder, self.init = pod, spec, folder, init
         self.name: str = spec["name"]
         self.process: subprocess.Popen[bytes] | None = None
+        self._launched: Launch | None = None
         self.status: Json = {
             "name": self.name, "image": spec.get("image", ""), "imageID": "", "ready": False, "started": False, "restartCount": 0,
             "state": {"waiting": {"reason": "PodInitializing" if init else "ContainerCreating"}}, "lastState": {},
@@ -112,16 +113,17 @@ class Container:
                 os.killpg(process.pid, number)
                 return
             first = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            if not first or self._launched is None or not self._launched.entered.exists():
+                process.send_signal(number)  # still mounting
+                return
             for pid in first:
                 os.kill(int(pid), number)
-            if not first and number == signal.SIGKILL:
-                process.kill()
 
     def _attempt(self, volumes: dict[str, Path], changed: Callable[[], None]) -> Json:
         """One start to one end; gives the terminated state."""
         began = now()
         try:
-            launch = self._launch(volumes)
+            self._launched = launch = self._launch(volumes)
             argv, environment, directory = self.sandbox.command(launch)
         except LookupError as error:
             return self._ended(CANNOT_START, "StartError", began, str(error))

@@ -107,28 +107,22 @@ class Overlay(Sandbox):
     def command(self, launch: Launch) -> tuple[list[str], dict[str, str] | None, str]:
         """See Sandbox.command; everything happens in a shell inside of the new namespaces, which the container replaces."""
         user = ["--user", "--map-root-user"] if self.user_namespace else []
-        unshare = [
-            "unshare",
-            *user,
-            "--mount",
-            "--pid",
-            "--uts",
-            "--fork",
-            "--kill-child",
-            "bash",
-            "-c",
-            self.script(launch),
-            launch.hostname,
-        ]
-        return [*DIE_WITH_KUBELET, *unshare, *launch.argv], None, "/"
-
-    def script(self, launch: Launch) -> str:
-        """The shell script that mounts and enters the root filesystem; the container's command is its "$@"."""
-        quote = shlex.quote
-        base, root = str(launch.folder / "layers"), str(launch.folder / "root")
         launch.folder.mkdir(parents=True, exist_ok=True)
         launch.message.touch()
         launch.message.chmod(0o666)
+        script = launch.folder / "start.sh"
+        script.write_text(self.script(launch))
+        unshare = ["unshare", *user, "--mount", "--uts", "bash", str(script)]
+        return [*DIE_WITH_KUBELET, *unshare, *launch.argv], None, "/"
+
+    def script(self, launch: Launch) -> str:
+        """The shell script that mounts and enters the root filesystem; the container's command is its "$@".
+
+        Its last step is a new process namespace whose process 1 becomes the container. `unshare --fork` would be shorter, but answers
+        exit code 1 for a child that was killed by SIGKILL, and 137 is what an out-of-memory end must look like.
+        """
+        quote = shlex.quote
+        base, root = str(launch.folder / "layers"), str(launch.folder / "root")
         lines = [
             "set -e",
             "PATH=$PATH:/usr/sbin:/sbin; chroot=$(command -v chroot)",
@@ -142,7 +136,6 @@ class Overlay(Sandbox):
             line for i, path in enumerate(self.outside) for line in self._overlay(path, f"layers/{i}", f"root{path}")
         ]
         lines += [
-            "mount -t proc proc root/proc",
             "mount -t tmpfs tmpfs root/run",
             "mount -t tmpfs -o mode=755 tmpfs root/dev",
         ]
@@ -157,12 +150,14 @@ class Overlay(Sandbox):
         lines += self._bind(str(launch.message), "root" + launch.termination_path, False)
         lines += [
             f"mkdir -p {quote('root' + launch.working_directory)}",
-            'hostname "${0:0:63}"',
-            f"touch {quote(str(launch.entered))}",
+            f"hostname {quote(launch.hostname[:63])}",
         ]
         variables = " ".join(quote(f"{name}={value}") for name, value in launch.environment.items())
-        enter = f'cd {quote(launch.working_directory)} && exec "$@"'
-        lines.append(f'exec env -i {variables} "$chroot" {quote(root)} /bin/sh -c {quote(enter)} sh "$@"')
+        inside = f'cd {quote(launch.working_directory)} && exec "$@"'
+        enter = f'exec env -i {variables} "$chroot" {quote(root)} /bin/sh -c {quote(inside)} sh "$@"'
+        first = f"mount -t proc proc root/proc && touch {quote(str(launch.entered))} && {enter}"
+        wait = f'exec 9>&2 2>/dev/null; setpriv --pdeathsig KILL -- sh -c {quote(first)} sh "$@" 2>&9 9>&-; exit $?'
+        lines += ["export chroot", f'exec unshare --pid bash -c {quote(wait)} bash "$@"']
         return "\n".join(lines)
 
     def _overlay(self, lower: str, layer: str, target: str) -> list[str]:
