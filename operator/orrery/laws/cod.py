@@ -70,7 +70,8 @@ def fit(
 
     Args:
         pass_rates: (items, m) share of attempts that passed, in [0, 1]; many attempts (or neighbouring checkpoints averaged)
-            make the clusters; with one attempt an item is 0 or 1 and clusters are patterns.
+            make the clusters. With one attempt an item is 0 or 1, clusters are patterns of luck as much as of
+            difficulty, fewer are kept, and the interval is about twice as wide.
         compute: (m,) training compute of the small models (FLOPs, or parameters if tokens are equal), in any order.
         attempts: attempts behind each rate, broadcast to (items, m).
         chance: pass rate of guessing, in [0, 1).

@@ -170,7 +170,9 @@ def fit(
     members = np.asarray(group)
     if members.shape != (len(score),) or members.dtype.kind not in "iu":
         raise ValueError(f"group has shape {members.shape} and type {members.dtype}: give {len(score)} integers")
-    return _posterior(k, score, noise, _after_neighbours(post, beliefs, members), prior)
+    beliefs = _after_neighbours(post, beliefs, members)
+    del post  # The first pass holds as much as the second: ten thousand curves would take half a gigabyte.
+    return _posterior(k, score, noise, beliefs, prior)
 
 
 def learn_prior(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from orrery.laws import _mean_shift, _monotone_map, cod
 
 pytestmark = pytest.mark.unit
@@ -29,17 +30,30 @@ def logistic(rng: np.random.Generator, items: int = 400, attempts: int = 50) -> 
 
 
 @pytest.mark.parametrize("world", [clustered, logistic])
+def test_with_one_attempt_an_item_the_interval_is_wider_and_still_holds(world: object) -> None:
+    """Clusters are then patterns of luck and less of the task can be extrapolated: the price shows in the width."""
+    held, width = [], []
+    for seed in range(12):
+        rates, truth = world(np.random.default_rng(seed), attempts=1)  # type: ignore[operator]
+        low, high = cod.fit(rates, SMALL).predict([LARGE]).interval(0.9)
+        held.append(low[0] <= truth <= high[0])
+        width.append(high[0] - low[0])
+    assert sum(held) >= 9
+    assert 0.15 < np.mean(width) < 0.4
+
+
+@pytest.mark.parametrize("world", [clustered, logistic])
 def test_ten_times_the_largest_sibling_is_covered_and_close(world: object) -> None:
     errors, held = [], []
-    for seed in range(20):
+    for seed in range(12):
         rates, truth = world(np.random.default_rng(seed))  # type: ignore[operator]
         post = cod.fit(rates, SMALL, attempts=50).predict([LARGE])
         low, high = post.interval(0.9)
         errors.append(abs(post.median()[0] - truth))
         held.append(low[0] <= truth <= high[0])
         assert high[0] - low[0] < 0.35
-    # Of 20 intervals at 90 %, 16 or more hold with probability .96.
-    assert sum(held) >= 16
+    # Of 12 intervals at 90 %, 9 or more hold with probability .97.
+    assert sum(held) >= 9
     assert np.mean(errors) < 0.06
 
 

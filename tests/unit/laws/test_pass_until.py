@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from orrery.laws import pass_until
 from orrery.laws.posterior import Link
 
@@ -46,7 +47,7 @@ def test_forecasts_of_a_larger_model_hold_at_their_rate_and_beat_the_last_value(
     rng = np.random.default_rng(3)
     compute = np.geomspace(1e18, 1e20, 6)
     held, error, naive = [], [], []
-    for _ in range(200):
+    for _ in range(120):
         level, slope = rng.normal(1.6, 0.4), rng.normal(-0.3, 0.12)
         y = level + slope * np.log(np.r_[compute, 1e21] / 1e19) + rng.normal(0, 0.05, 7)
         rate = np.exp(-np.exp(y))

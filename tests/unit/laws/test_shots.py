@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from orrery.laws import shots
 from orrery.laws._shots_forms import COMPONENTS, DEVIATIONS, FORM_OF, design
 from orrery.laws.posterior import Link, Posterior
@@ -200,13 +201,13 @@ def test_any_valid_curve_gives_a_finite_forecast_and_the_same_one_each_time(
     assert 0 <= post.probability_hurts(at)[0] <= 1
 
 
-def test_ten_thousand_curves_are_the_same_as_one_at_a_time() -> None:
+def test_thousands_of_curves_at_once_are_the_same_as_one_at_a_time() -> None:
     rng = np.random.default_rng(0)
-    scores = rng.uniform(0.2, 0.9, (10_000, 3))
+    scores = rng.uniform(0.2, 0.9, (3000, 3))
     many = shots.fit([0, 1, 8], scores, items=200, chance=0.2).predict([32])
-    one = shots.fit([0, 1, 8], scores[4321:4322], items=200, chance=0.2).predict([32])
-    assert many.mean[4321] == pytest.approx(one.mean[0], abs=1e-9)
-    assert many.sd[4321] == pytest.approx(one.sd[0], abs=1e-9)
+    one = shots.fit([0, 1, 8], scores[1234:4322], items=200, chance=0.2).predict([32])
+    assert many.mean[1234] == pytest.approx(one.mean[0], abs=1e-9)
+    assert many.sd[1234] == pytest.approx(one.sd[0], abs=1e-9)
 
 
 @pytest.mark.parametrize(
