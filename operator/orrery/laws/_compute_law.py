@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from orrery.laws.posterior import Array
@@ -39,6 +40,11 @@ class ComputeLaw:
     coefficient: Array  # (r, o, t, 3): eta at the centre, b, curvature
     cov: Array = field(repr=False)  # (r, o, t, 3, 3)
     common: Array = field(repr=False)  # (r, o, t) share of the noise that all groups of a model have in common
+
+    def take(self, groups: NDArray[np.int_]) -> ComputeLaw:
+        """The law of the selected groups."""
+        picked = (a[groups] for a in (self.weight, self.coefficient, self.cov, self.common))
+        return ComputeLaw(self.chance, self.centre, *picked)
 
     def draws(self, log_compute: Array, count: int, seed: int) -> tuple[Array, Array, Array, Array]:
         """``count`` posterior draws: y (p, r, count) at each compute, and (ln a, b, c), each (r, count).
@@ -76,7 +82,8 @@ def fit(log_compute: Array, score: Array, variance: Array, chance: float) -> Com
     theta = _start(*data)
     damping = np.full(theta.shape[:-1], 1e-2)
     cost, gradient, hessian, common = _linearise(theta, *data)
-    for _ in range(40):
+    # Started from the best of a grid, fifteen damped steps move no forecast in its third digit any more.
+    for _ in range(15):
         step = np.linalg.solve(hessian * (1 + damping[..., None, None] * np.eye(3)), gradient[..., None])[..., 0]
         trial = theta - step
         trial[..., 0] = np.clip(trial[..., 0], -8.0, 8.0)
@@ -86,11 +93,8 @@ def fit(log_compute: Array, score: Array, variance: Array, chance: float) -> Com
         gradient = np.where(better[..., None], new[1], gradient)
         hessian = np.where(better[..., None, None], new[2], hessian)
         common = np.where(better, new[3], common)
-        gain = np.where(better, cost - new[0], 0.0)
         cost = np.where(better, new[0], cost)
         damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-6, 1e6)
-        if gain.max(initial=0.0) < 1e-7 and damping.min(initial=1e6) < 1e5 and not better.any():
-            break
     evidence = -0.5 * cost - 0.5 * np.linalg.slogdet(hessian)[1]
     evidence = evidence - (OFFSETS / _OFFSET_SCALE)[:, None] + np.log(_spacing(OFFSETS))[:, None]
     weight = np.exp(evidence - logsumexp(evidence, axis=(1, 2), keepdims=True))

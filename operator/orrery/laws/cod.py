@@ -107,11 +107,12 @@ def fit(
     place = np.full(clusters + 1, -1)
     place[chosen] = np.arange(chosen.size)
     subset = place[label]
-    law = _law(rate, tries, subset, chosen.size, log_compute, chance)
     size = np.bincount(subset[subset >= 0], minlength=chosen.size)
     outside = subset < 0
     knots = (rate[~outside].mean(0), rate.mean(0), _spread(rate[outside], tries[outside]) * outside.mean())
-    return CodPosterior(label, kept, float((~outside).mean()), False, law, size / size.sum(), knots, unit, seed)
+    return CodPosterior(
+        label, kept, float((~outside).mean()), False, law.take(chosen), size / size.sum(), knots, unit, seed
+    )
 
 
 def fit_end_to_end(
