@@ -169,7 +169,7 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], with_default
     node = {key: schema[key] for key in _KEPT if key in schema}
     if "const" in schema:
         node["enum"] = [schema["const"]]
-    if node.get("default", ...) is None or not with_defaults:
+    if node.get("default", ...) in (None, "") or not with_defaults:  # API servers of 1.20 read "" as null
         node.pop("default", None)
     if node.get("type") == "integer":
         node["format"] = "int64"

@@ -21,6 +21,7 @@ from orrery.api.base import (
     Count,
     Name,
     ObjectMeta,
+    ObjectName,
     PositiveCount,
     StatusModel,
     Text,
@@ -203,8 +204,11 @@ class Attempt(StatusModel):
     job_name: Annotated[str, StringConstraints(max_length=63)] = Field(description="Job (or process) that ran it.")
     phase: Literal["Reserved", "Queued", "Running", "Succeeded", "Failed"] = Field(description="Where it stands.")
     reserved: Money = Field(description="Worst case, held until the attempt ends.")
+    paid_by: ObjectName | None = Field(None, description="Plan whose budget it counts against.")
+    price_per_hour: Money | None = Field(None, description="Of all its accelerators, when it was reserved.")
     cost: Money | None = Field(None, description="What it cost, at the price of the day it ran.")
     seconds: Number | None = Field(None, description="Accelerator-seconds used.")
+    reserved_at: Timestamp | None = Field(None, description="When its worst case was set aside.")
     started_at: Timestamp | None = Field(None, description="When it began to run.")
     finished_at: Timestamp | None = Field(None, description="When it ended.")
     reason: CamelWord | None = Field(None, description="Why it failed or waits.")

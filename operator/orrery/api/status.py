@@ -50,21 +50,21 @@ class Spend(StatusModel):
 
 
 class QualityForecast(StatusModel):
-    """In the metric's unit; the interval holds the truth with 90 %."""
+    """In the metric's unit; the interval holds the truth with 90 percent."""
 
     predicted: Number = Field(description="Median.")
-    lower: Number = Field(description="5 % quantile.")
-    upper: Number = Field(description="95 % quantile.")
+    lower: Number = Field(description="5th percentile.")
+    upper: Number = Field(description="95th percentile.")
 
 
 class CostForecast(StatusModel):
-    """Money to adapt once and to serve the workload over the horizon; the interval of the total holds with 90 %."""
+    """Money to adapt once and to serve the workload over the horizon, with the 90 percent interval of the total."""
 
     adaptation: Money = Field(description="To adapt the model once.")
     serving: Money = Field(description="To serve the workload over the horizon.")
     total: Money = Field(description="Both together.")
-    lower: Money = Field(description="5 % quantile of the total.")
-    upper: Money = Field(description="95 % quantile of the total.")
+    lower: Money = Field(description="5th percentile of the total.")
+    upper: Money = Field(description="95th percentile of the total.")
     adaptation_flops: Number | None = Field(None, description="Floating-point operations of adapting.")
     serving_flops: Number | None = Field(None, description="Floating-point operations of serving over the horizon.")
     accelerator_hours: Number | None = Field(None, description="Accelerator time of adapting and serving.")
@@ -86,8 +86,8 @@ class Choice(StatusModel):
         default_factory=list, description="The strategy's parameters."
     )
     accelerator: ShortText = Field(description="Accelerator's name in the plan.")
-    quality: QualityForecast = Field(description="Quality in the metric's unit, with its 90 % interval.")
-    cost: CostForecast = Field(description="Money, with the 90 % interval of the total.")
+    quality: QualityForecast = Field(description="Quality in the metric's unit, with its 90 percent interval.")
+    cost: CostForecast = Field(description="Money, with the 90 percent interval of the total.")
     latency_milliseconds: Number | None = Field(None, description="Mean latency of a request.")
     measured: Flag = Field(description="Whether this very configuration was measured in full.")
 

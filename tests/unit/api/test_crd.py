@@ -100,6 +100,7 @@ def test_every_field_is_described() -> None:
             continue
         text = node.get("description", "")
         assert len(text) >= 5 and text.endswith((".", "?")), f"{path} is described as {text!r}"
+        assert "%" not in text, f"{path}: kubectl explain takes % for a format"
 
 
 def test_list_map_keys_are_always_there() -> None:
