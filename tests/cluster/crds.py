@@ -62,7 +62,7 @@ def _apply(api_client: Any, wanted: dict[str, Any]) -> None:
 def _served(api_client: Any, wanted: dict[str, Any]) -> bool:
     objects, spec = client.CustomObjectsApi(api_client), wanted["spec"]
     found = _get(objects, wanted["metadata"]["name"]) or {}
-    conditions = {entry["type"]: entry["status"] for entry in found.get("status", {}).get("conditions", [])}
+    conditions = {entry["type"]: entry["status"] for entry in (found.get("status") or {}).get("conditions") or []}
     if conditions.get("Established") != "True":
         return False
     for version in spec["versions"]:

@@ -185,6 +185,38 @@ def test_an_image_of_the_project_has_an_entry_point(
         node.kill(forget=True)
 
 
+def test_without_isolation_paths_are_rewritten(
+    own_cluster: Cluster, kubernetes: client.ApiClient, namespace: str
+) -> None:
+    node = own_cluster.kubelet("node-plain", KubeletOptions(isolation="none", labels={"pool": "plain"})).start()
+    try:
+        mounts = [{"name": "scratch", "mountPath": "/scratch"}]
+        main = container(
+            'cp "$SOURCE" /dev/termination-log; echo -n more >> "$TERMINATION_MESSAGE_PATH"', volumeMounts=mounts
+        )
+        main["env"] = [{"name": "SOURCE", "value": "/scratch/deep/file"}]
+        first = {
+            **container("mkdir /scratch/deep; echo -n some > /scratch/deep/file", volumeMounts=mounts),
+            "name": "first",
+        }
+        spec = {
+            "nodeSelector": {"pool": "plain"},
+            "initContainers": [first],
+            "volumes": [{"name": "scratch", "emptyDir": {}}],
+        }
+        run_pod(kubernetes, namespace, "plain", main, **spec)
+        assert terminated(ended(kubernetes, namespace, "plain"))["message"] == "somemore"
+        run_pod(
+            kubernetes, namespace, "killed", container("sleep 600.125 & sleep 600.125"), nodeSelector={"pool": "plain"}
+        )
+        assert until(lambda: len(processes_with("sleep\x00600.125")) == 2)
+        node.kill()
+        until(lambda: not processes_with("600.125"), seconds=5)
+    finally:
+        node.kill(forget=True)
+    assert not Path("/scratch").exists()
+
+
 def test_two_pods_share_a_claim(own_cluster: Cluster, kubernetes: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(kubernetes)
     spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -310,6 +342,31 @@ def test_a_lost_node_takes_its_containers_and_its_job_goes_elsewhere(
         )
     finally:
         back.kill(forget=True)
+
+
+def test_a_restarted_node_fails_the_pods_it_lost(
+    own_cluster: Cluster, kubernetes: client.ApiClient, namespace: str
+) -> None:
+    node = own_cluster.kubelet("node-back", KubeletOptions(labels={"pool": "back"})).start()
+    try:
+        for name, policy in (("once", "Never"), ("again", "OnFailure")):
+            script = "test -e /kept/ran && exit 0; touch /kept/ran; exec sleep 600.375"
+            main = container(script, volumeMounts=[{"name": "kept", "mountPath": "/kept", "subPath": name}])
+            volumes = [{"name": "kept", "hostPath": {"path": str(own_cluster.volume(namespace, "kept"))}}]
+            run_pod(
+                kubernetes, namespace, name, main, nodeSelector={"pool": "back"}, restartPolicy=policy, volumes=volumes
+            )
+        until(lambda: len(processes_with("sleep\x00600.375")) == 2)
+        until(lambda: running(kubernetes, namespace, "once") and running(kubernetes, namespace, "again"))
+        node.stop()
+        assert not processes_with("600.375")
+        node.start()
+        lost = ended(kubernetes, namespace, "once")
+        assert (lost["status"]["phase"], terminated(lost)["reason"]) == ("Failed", "ContainerStatusUnknown")
+        again = ended(kubernetes, namespace, "again")
+        assert (again["status"]["phase"], again["status"]["containerStatuses"][0]["restartCount"]) == ("Succeeded", 1)
+    finally:
+        node.kill(forget=True)
 
 
 # --- the harness ------------------------------------------------------------------------------------------------------------------

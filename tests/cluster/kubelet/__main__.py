@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -42,7 +43,8 @@ class Kubelet:
         )
 
     def end(self) -> None:
-        """Ends every container at once."""
+        """Ends every container at once and reports none of it: the next kubelet of this node finds them lost."""
+        self.writer.silent = True
         for pod in list(self.pods.values()):
             pod.stopping.set()
             for container in (*pod.init_containers, *pod.containers):
@@ -81,7 +83,7 @@ def main() -> None:
 
     def stop(*_: object) -> None:
         kubelet.end()
-        sys.exit(0)
+        os._exit(0)
 
     signal.signal(signal.SIGTERM, stop)
     kubelet.run()

@@ -69,6 +69,11 @@ class Container:
         }
         self.status.update(state={"terminated": ended}, ready=False, started=False)
 
+    def restarted(self, count: int) -> None:
+        """The state it is in becomes the last one, and a new attempt waits to start."""
+        self.status.update(lastState=self.status["state"], restartCount=count)
+        self.wait_for("ContainerCreating")
+
     def run(
         self, volumes: dict[str, Path], policy: str, stopping: threading.Event, changed: Callable[[], None]
     ) -> None:

@@ -60,11 +60,13 @@ class Pod(threading.Thread):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             policy = self.pod["spec"].get("restartPolicy", "Always")
-            if self._was_running() and policy == "Never":
+            if self._was_running():
                 for container in self.containers:
                     container.lost()
-                self._phase = "Failed"
-                return
+                if policy == "Never":
+                    self._phase = "Failed"
+                    return
+                self._continue()
             self.changed()
             volumes = self._volumes()
             if volumes is None:
@@ -147,6 +149,12 @@ class Pod(threading.Thread):
             entry.get("state", {}).get("running") or entry.get("containerID")
             for entry in self._before.get("containerStatuses", [])
         )
+
+    def _continue(self) -> None:
+        """Restart counts go on where the lost containers were."""
+        counts = {entry["name"]: entry["restartCount"] for entry in self._before.get("containerStatuses", [])}
+        for container in self.containers:
+            container.restarted(counts.get(container.name, 0) + 1)
 
     def _volumes(self) -> dict[str, Path] | None:
         """Prepares the volumes, waiting as ContainerCreating for what is missing; None when the Pod is ended meanwhile."""

@@ -146,15 +146,15 @@ class Overlay(Sandbox):
         ]
         lines += [f"ln -s /proc/self/fd/{i} root/dev/{name}" for i, name in enumerate(("stdin", "stdout", "stderr"))]
         for mount in sorted(launch.mounts, key=lambda mount: len(mount.target)):
-            lines += self._bind(str(mount.source), "root" + mount.target, mount.read_only)
-        lines += self._bind(str(launch.message), "root" + launch.termination_path, False)
+            lines += self._bind(str(mount.source), inside(mount.target), mount.read_only)
+        lines += self._bind(str(launch.message), inside(launch.termination_path), False)
         lines += [
-            f"mkdir -p {quote('root' + launch.working_directory)}",
+            f"mkdir -p {quote(inside(launch.working_directory))}",
             f"hostname {quote(launch.hostname[:63])}",
         ]
         variables = " ".join(quote(f"{name}={value}") for name, value in launch.environment.items())
-        inside = f'cd {quote(launch.working_directory)} && exec "$@"'
-        enter = f'exec env -i {variables} "$chroot" {quote(root)} /bin/sh -c {quote(inside)} sh "$@"'
+        change = f'cd {quote(launch.working_directory)} && exec "$@"'
+        enter = f'exec env -i {variables} "$chroot" {quote(root)} /bin/sh -c {quote(change)} sh "$@"'
         first = f"mount -t proc proc root/proc && touch {quote(str(launch.entered))} && {enter}"
         wait = f'exec 9>&2 2>/dev/null; setpriv --pdeathsig KILL -- sh -c {quote(first)} sh "$@" 2>&9 9>&-; exit $?'
         lines += ["export chroot", f'exec unshare --pid bash -c {quote(wait)} bash "$@"']
@@ -177,6 +177,11 @@ class Overlay(Sandbox):
             f"mount --bind {s} {t}",
         ]
         return [*lines, f"mount -o remount,bind,ro {t}"] if read_only else lines
+
+
+def inside(target: str) -> str:
+    """The path below root/ that a path of the container means, with links followed first: root/var/run would lead out, to this machine's /run."""
+    return "root" + os.path.realpath(target)
 
 
 def choose_sandbox(settings: Settings) -> Sandbox:
