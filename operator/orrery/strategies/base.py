@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from orrery.api.plan import Model, ModelFacts, Probing
 from orrery.api.probe import TaskFacts, Trial, TrialResult
 from orrery.api.task import Task
+from orrery.costs.flops import Training
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
 
@@ -88,6 +89,7 @@ class Proposal:
     shift: Array
     training_flops: float
     inference_flops: float
+    expected_score: float | None = None  #: median of the score it would report, in the metric's unit
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class Strategy(Protocol):
     @property
     def type(self) -> str:
         """CamelCase name in plans."""
+
+    @property
+    def training(self) -> Training | None:
+        """What is trained, since each kind of training has its own speed; None when nothing is."""
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:

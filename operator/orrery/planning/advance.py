@@ -1,0 +1,250 @@
+"""One step of a plan: what is known, what to start, whether it is finished, and why. Pure and deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from orrery.api.plan import AdaptationPlan, OnExceeded, PlanSpec
+from orrery.api.pricelist import PriceList
+from orrery.api.status import PlanStatus
+from orrery.costs.prices import PriceMissing, Prices
+from orrery.planning import status
+from orrery.planning.candidates import InvalidPlan, Space, expand
+from orrery.planning.decision import Decision, decide
+from orrery.planning.designer import Design, Designer
+from orrery.planning.evidence import IN_FLIGHT, Known, gather
+from orrery.planning.exhaustive import Exhaustive, exhaustive
+from orrery.planning.forecasts import Clock, Columns, Groups, forecast
+from orrery.planning.reasons import Reasons, amount
+from orrery.planning.reservation import Purse, reservation
+from orrery.planning.status import Answer, Verdict
+from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, Step
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything one step computes, in the order it is computed; ``estimate`` and ``explain`` read it too."""
+
+    space: Space
+    known: Known
+    columns: Columns
+    decision: Decision
+    exhaustive: Exhaustive
+
+
+def advance(
+    plan: AdaptationPlan, measurements: Sequence[ProbeRecord], prices: PriceList, facts: Facts | None = None
+) -> Step:
+    """What follows for a plan from everything measured so far.
+
+    Args:
+        plan: the question.
+        measurements: every probe that was ever started for it, or that another plan shares with it; in any order.
+        prices: the price list the plan refers to.
+        facts: sizes and data that the shell could read without measuring.
+
+    Returns:
+        The probes to start now and the status; never raises for what a person wrote, but stalls with a sentence.
+    """
+    facts = facts or Facts()
+    records = sorted(measurements, key=lambda r: r.name)
+    purse = Purse.of(plan.spec, records)
+    try:
+        situation, groups, clock, table = _assess(plan.spec, records, prices, facts)
+    except (InvalidPlan, PriceMissing) as problem:
+        return _invalid(plan, prices, records, purse, str(problem))
+    known = situation.known
+    flying = any(r.state in IN_FLIGHT for r in records)
+
+    start: list[ProbeRequest] = []
+    design: Design | None = None
+    unaffordable: Decimal | None = None
+    if not plan.spec.suspend and known.data_problem is None and len(situation.decision.ranking):
+        retries, unaffordable = _retry(plan.spec, known, purse, table)
+        start += retries
+        designer = Designer(
+            plan.spec, situation.space, known, groups, clock, table, situation.columns, situation.exhaustive.cost
+        )
+        design = designer.design(purse)
+        start += design.start
+        unaffordable = unaffordable if unaffordable is not None else design.unaffordable
+
+    verdict = _verdict(plan.spec, situation, purse, records, start, design, unaffordable, flying, table.currency)
+    reasons = Reasons.of(
+        plan.spec.objective, plan.spec.task.metric, situation.columns, situation.decision, table.currency
+    )
+    answer = Answer(plan.spec, situation.space, situation.columns, situation.decision, reasons)
+    feasible = _feasible(situation, verdict)
+    stated = PlanStatus(
+        phase=_phase(verdict, feasible, bool(records or start)),
+        conditions=status.conditions(verdict, feasible),
+        progress=status.progress(records, sum(r.attempt == 1 for r in start), _remaining(design, verdict)),
+        spend=status.spend(table.currency, purse, known, situation.exhaustive),
+        recommendation=None if verdict.stalled else answer.recommendation(verdict),
+        alternatives=answer.alternatives(),
+        frontier=answer.frontier(),
+        inputs=status.inputs(plan, prices, known),
+    )
+    return Step(tuple(start), verdict.finished, verdict.reason, verdict.message, stated, tuple(answer.rows()))
+
+
+def assess(
+    plan: AdaptationPlan, measurements: Sequence[ProbeRecord], prices: PriceList, facts: Facts | None = None
+) -> Situation:
+    """Candidates, forecasts and the decision without choosing probes; raises InvalidPlan or PriceMissing."""
+    return _assess(plan.spec, sorted(measurements, key=lambda r: r.name), prices, facts or Facts())[0]
+
+
+def _assess(
+    spec: PlanSpec, records: Sequence[ProbeRecord], prices: PriceList, facts: Facts
+) -> tuple[Situation, Groups, Clock, Prices]:
+    table = Prices(prices)
+    for accelerator in spec.accelerators:
+        table.per_second(accelerator)
+    space = expand(spec)
+    known = gather(spec, records, facts)
+    groups, clock = Groups(spec, space, known), Clock(spec, known)
+    columns = forecast(spec, space, known, groups, clock, table)
+    decision = decide(spec.objective, spec.task.metric, columns)
+    total = exhaustive(spec, space, groups, clock, table, columns)
+    return Situation(space, known, columns, decision, total), groups, clock, table
+
+
+def _retry(spec: PlanSpec, known: Known, purse: Purse, prices: Prices) -> tuple[list[ProbeRequest], Decimal | None]:
+    """Further attempts of probes that failed without a measurement, as far as budget and parallelism allow."""
+    requests: list[ProbeRequest] = []
+    unaffordable: Decimal | None = None
+    accelerators = {a.name: a for a in spec.accelerators}
+    for record in known.retry:
+        accelerator = accelerators.get(record.spec.accelerator)
+        model = next((m.name for m in spec.models if m.source == record.spec.model.source), None)
+        if accelerator is None or model is None:
+            continue
+        known.in_flight += [(model, record.spec.accelerator, t) for t in record.spec.trials]
+        worst = reservation(record.spec.deadline_seconds, prices.per_second(accelerator))
+        seconds = record.spec.deadline_seconds * accelerator.count
+        if purse.slots < 1:
+            continue
+        if not purse.affords(worst, seconds):
+            unaffordable = worst if unaffordable is None else min(unaffordable, worst)
+            continue
+        purse.take(worst, seconds, new=False)
+        requests.append(
+            ProbeRequest(
+                name=record.name,
+                spec=record.spec,
+                attempt=record.attempts + 1,
+                reservation=worst,
+                expected_cost=worst / 3,
+                reason=f"attempt {record.attempts + 1} of {spec.probing.retries + 1}: "
+                f"{record.reason or 'the last one brought no usable report'}",
+            )
+        )
+    return requests, unaffordable
+
+
+def _verdict(
+    spec: PlanSpec,
+    situation: Situation,
+    purse: Purse,
+    records: Sequence[ProbeRecord],
+    start: Sequence[ProbeRequest],
+    design: Design | None,
+    unaffordable: Decimal | None,
+    flying: bool,
+    currency: str,
+) -> Verdict:
+    decision, known = situation.decision, situation.known
+    busy = flying or bool(start)
+    if known.data_problem is not None:
+        return Verdict("InvalidData", known.data_problem, not flying, stalled=not flying)
+    if spec.suspend:
+        return Verdict("Suspended", "spec.suspend is true: nothing new is started", not flying)
+    if not len(decision.ranking):
+        reason = next((str(r) for r in situation.columns.rejected if r is not None), "nothing can be adapted")
+        if known.lost_models and len(known.lost_models) == len(spec.models):
+            return Verdict("ProbesFailed", known.last_failure or reason, not busy, stalled=not busy)
+        return Verdict("Infeasible", f"every candidate is rejected on paper; the first: {reason}", not busy)
+    if busy:
+        count = len(start)
+        return Verdict("Probing", start[0].reason if count else "waiting for running probes", False)
+    wanted = bool(design and design.worth_it) or bool(known.retry)
+    if wanted and unaffordable is not None:
+        return _exhausted(spec, purse, records, unaffordable, currency)
+    evidence = any(e.result.score is not None for found in known.evidence.values() for e in found)
+    if not evidence and known.last_failure is not None:
+        return Verdict("ProbesFailed", f"no probe brought a measurement; the last: {known.last_failure}", True, True)
+    if wanted and purse.probes_left < 1:
+        return Verdict(
+            "ProbesExhausted", f"all {spec.probing.max_probes} probes of spec.probing.maxProbes were used", True
+        )
+    if decision.chosen is None:
+        nearest = decision.nearest
+        said = ""
+        if nearest is not None:
+            reasons = Reasons.of(spec.objective, spec.task.metric, situation.columns, decision, currency)
+            said = f"; nearest is {situation.space.label(nearest)}, which {reasons.rejected_because(nearest)}"
+        return Verdict("Infeasible", f"no candidate meets the objective{said}"[:1000], True)
+    left = f" (best expected gain {design.best.points:.2g} points)" if design and design.best else ""
+    return Verdict("AnswerSettled", f"no further probe is worth its price{left}", True)
+
+
+def _exhausted(
+    spec: PlanSpec, purse: Purse, records: Sequence[ProbeRecord], unaffordable: Decimal, currency: str
+) -> Verdict:
+    left = amount(float(max(purse.left, Decimal(0))))
+    if not records:
+        message = (
+            f"spec.budget.maxProbeCost is {spec.budget.max_probe_cost} {currency} and the cheapest useful probe reserves "
+            f"{amount(float(unaffordable))}: write at least {unaffordable.normalize():f}"
+        )
+        if purse.seconds_left is not None and unaffordable <= purse.left:
+            message = (
+                f"spec.budget.maxAcceleratorSeconds is {purse.seconds_limit}, less than the deadline of the cheapest "
+                "useful probe: write more"
+            )
+        return Verdict("BudgetExhausted", message, True, stalled=True, budget_left=False)
+    message = (
+        f"{left} {currency} are left of the budget and the next useful probe reserves {amount(float(unaffordable))}"
+    )
+    failed = spec.budget.on_exceeded is OnExceeded.FAIL
+    return Verdict("BudgetExhausted", message, True, stalled=failed, budget_left=False)
+
+
+def _feasible(situation: Situation, verdict: Verdict) -> bool | None:
+    if situation.decision.chosen is not None:
+        return True
+    return False if verdict.finished else None
+
+
+def _phase(verdict: Verdict, feasible: bool | None, begun: bool) -> status.Phase:
+    if verdict.stalled:
+        return "Failed" if verdict.reason == "BudgetExhausted" else "Stalled"
+    if verdict.reason == "Suspended":
+        return "Suspended"
+    if not verdict.finished:
+        return "Probing" if begun else "Pending"
+    return "Answered" if feasible else "Infeasible"
+
+
+def _remaining(design: Design | None, verdict: Verdict) -> float | None:
+    if verdict.finished:
+        return 0.0
+    return design.expected_seconds if design is not None and design.start else None
+
+
+def _invalid(
+    plan: AdaptationPlan, prices: PriceList, records: Sequence[ProbeRecord], purse: Purse, sentence: str
+) -> Step:
+    flying = any(r.state in IN_FLIGHT for r in records)
+    verdict = Verdict("InvalidPlan", sentence, not flying, stalled=True)
+    stated = PlanStatus(
+        phase="Stalled",
+        conditions=status.conditions(verdict, None, validated=False),
+        progress=status.progress(records, 0, None),
+        spend=status.spend(prices.spec.currency, purse, None, None),
+        inputs=status.inputs(plan, prices, None),
+    )
+    return Step((), not flying, "InvalidPlan", sentence, stated, ())

@@ -1,0 +1,263 @@
+"""From probe records to what is known: every measurement that bears on the plan, and why the others do not.
+
+Probes are untrusted: a report that names another probe, a trial that was not asked, a score that cannot be, or data that
+differ from what the others read is refused with a sentence, and counts as a failed attempt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from orrery.api.plan import ModelFacts, PlanSpec
+from orrery.api.probe import (
+    Outcome,
+    ProbeSpec,
+    Report,
+    TaskFacts,
+    Trial,
+    TrialResult,
+    data_identity,
+    digest,
+    model_identity,
+    probe_name,
+)
+from orrery.costs.accelerators import AcceleratorFacts, describe
+from orrery.costs.throughput import Observation, WorkKind
+from orrery.planning.types import Facts, ProbeRecord, ProbeState
+from orrery.strategies import registry
+from orrery.strategies.base import Evidence
+from orrery.strategies.trials import Identity, identity
+
+IN_FLIGHT = (ProbeState.RESERVED, ProbeState.QUEUED, ProbeState.RUNNING)
+#: Failures that no other attempt and no other configuration of the model can mend.
+_MODEL_FAILURES = frozenset({"ModelNotFound", "RevisionNotFound", "AccessDenied", "InvalidModel"})
+#: Failures that concern the data, and so the whole plan.
+DATA_FAILURES = frozenset({"InvalidData", "DataNotFound", "MissingColumn", "EmptySplit", "UnseenLabel"})
+
+
+@dataclass
+class Known:
+    """What the records say about this plan; models by their name in the plan."""
+
+    evidence: dict[str, list[Evidence]] = field(default_factory=dict)
+    task_facts: TaskFacts | None = None
+    model_facts: dict[str, ModelFacts] = field(default_factory=dict)
+    observations: list[Observation] = field(default_factory=list)
+    load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
+    in_flight: list[tuple[str, str, Trial]] = field(default_factory=list)  #: model, accelerator, trial
+    refused: dict[str, str] = field(default_factory=dict)  #: probe name: why its report does not count
+    retry: list[ProbeRecord] = field(default_factory=list)  #: failed without a measurement, to be tried again
+    lost_models: dict[str, str] = field(default_factory=dict)  #: model: why it cannot be probed
+    data_problem: str | None = None  #: why no probe can read the data
+    last_failure: str | None = None
+    flops: float = 0.0
+
+
+def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Known:
+    """Everything the records tell; independent of their order."""
+    known = Known(model_facts={m.name: m.facts for m in spec.models if m.facts is not None})
+    known.model_facts.update(facts.models)
+    models = {digest(model_identity(m)): m.name for m in spec.models}
+    task = digest(data_identity(spec.task))
+    accelerators = {a.name: describe(a) for a in spec.accelerators}
+    ours = [
+        (models[key], r)
+        for r in sorted(records, key=lambda r: r.name)
+        if (key := digest(model_identity(r.spec.model))) in models and digest(data_identity(r.spec.task)) == task
+    ]
+    reports = {r.name: rep for _, r in ours if (rep := _believable(known, r)) is not None}
+    _settle_data(known, facts, reports)
+    failures: Counter[tuple[str, Identity, int]] = Counter()
+    given_up: list[tuple[str, ProbeRecord, Trial, str]] = []
+    for model, record in ours:
+        report = reports.get(record.name)
+        if record.state in IN_FLIGHT:
+            known.in_flight += [(model, record.spec.accelerator, t) for t in record.spec.trials]
+            if report is None:
+                continue
+        answered = _take(known, model, record, report, accelerators) if report is not None else set()
+        if record.state in IN_FLIGHT:
+            continue
+        missing = [t for t in record.spec.trials if t.name not in answered]
+        if missing:
+            _fail(known, spec, model, record, report, missing, bool(answered), failures, given_up)
+    _close(known, given_up)
+    for found in known.evidence.values():
+        found.sort(key=lambda e: (e.trial.strategy, identity(e.trial), e.trial.seed, e.accelerator))
+    return known
+
+
+def _believable(known: Known, record: ProbeRecord) -> Report | None:
+    """The record's report, or None with the reason kept in ``refused``."""
+    report = record.report
+    if report is None:
+        return None
+    problem = refusal(record.spec, report)
+    if problem is None:
+        return report
+    known.refused[record.name] = problem
+    return None
+
+
+def refusal(spec: ProbeSpec, report: Report) -> str | None:
+    """Why a report cannot be true, as a sentence; None when nothing speaks against it.
+
+    Shells and tests may use it too: it needs the probe's spec alone.
+    """
+    name = probe_name(spec)
+    if report.probe != name:
+        return f"the report names the probe '{report.probe}', not '{name}'"
+    asked = {t.name: t for t in spec.trials}
+    seen: set[str] = set()
+    for result in report.trials:
+        trial = asked.get(result.name)
+        if trial is None:
+            return f"the report holds the trial '{result.name}', which was not asked"
+        if result.name in seen:
+            return f"the report holds the trial '{result.name}' twice"
+        seen.add(result.name)
+        problem = _impossible(spec, trial, result)
+        if problem:
+            return f"trial '{result.name}' {problem}"
+    return None
+
+
+def _impossible(spec: ProbeSpec, trial: Trial, result: TrialResult) -> str | None:
+    for name in ("train_seconds", "evaluation_seconds", "train_flops", "evaluation_flops", "standard_error"):
+        value: Decimal | None = getattr(result, name)
+        if value is not None and value < 0:
+            return f"reports {name} {value}, below zero"
+    if result.outcome is not Outcome.MEASURED:
+        return None
+    if result.score is None or result.items < 1:
+        return "is Measured without a score or items"
+    if result.items > trial.fidelity.evaluation_items:
+        return f"scored {result.items} items of {trial.fidelity.evaluation_items}"
+    if spec.task.metric.bounded and not 0 <= result.score <= 1:
+        return f"has the score {result.score}, outside 0 to 1"
+    if not spec.task.metric.bounded and result.score <= 0:
+        return f"has the score {result.score}: a negative log-likelihood is above 0"
+    return None
+
+
+def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None:
+    """Agrees on one data digest: the shell's own, else the one most reports name; the others are refused."""
+    digests = Counter(r.task_facts.digest for r in reports.values() if r.task_facts is not None)
+    if facts.task is not None:
+        true = facts.task.digest
+        known.task_facts = facts.task
+    elif digests:
+        true = min(digests, key=lambda d: (-digests[d], d))
+    else:
+        return
+    for name in sorted(reports):
+        seen = reports[name].task_facts
+        if seen is None:
+            continue
+        if seen.digest != true:
+            known.refused[name] = f"the data it read has the digest {seen.digest[:12]}, all other data {true[:12]}"
+            del reports[name]
+        elif known.task_facts is None:
+            known.task_facts = seen
+
+
+def _take(
+    known: Known, model: str, record: ProbeRecord, report: Report, accelerators: dict[str, AcceleratorFacts]
+) -> set[str]:
+    """Keeps a report's results; returns the names of the trials that are answered."""
+    trials = {t.name: t for t in record.spec.trials}
+    where = record.spec.accelerator
+    if report.load_seconds is not None and report.load_seconds > 0:
+        known.load_seconds.setdefault((model, where), []).append(float(report.load_seconds))
+    if model not in known.model_facts and report.model_facts and report.model_facts.get("parameters", 0) > 0:
+        known.model_facts[model] = ModelFacts.model_validate(
+            {k: v for k, v in report.model_facts.items() if k in ModelFacts.model_fields and v > 0}
+        )
+    answered: set[str] = set()
+    have = {(identity(e.trial), e.trial.seed) for e in known.evidence.get(model, [])}
+    for result in sorted(report.trials, key=lambda r: r.name):
+        trial = trials[result.name]
+        known.flops += float(result.train_flops or 0) + float(result.evaluation_flops or 0)
+        if result.outcome is Outcome.FAILED:
+            continue
+        answered.add(result.name)
+        if where in accelerators:
+            _observe(known, model, accelerators[where], trial, result)
+        if (identity(trial), trial.seed) not in have:
+            known.evidence.setdefault(model, []).append(Evidence(trial, result, where))
+            have.add((identity(trial), trial.seed))
+    return answered
+
+
+def _observe(known: Known, model: str, accelerator: AcceleratorFacts, trial: Trial, result: TrialResult) -> None:
+    training = None
+    if trial.strategy in registry.installed():
+        training = registry.get(trial.strategy).training
+    pairs = [(WorkKind.INFERENCE, result.evaluation_flops, result.evaluation_seconds)]
+    if training is not None:
+        pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds))
+    for kind, flops, seconds in pairs:
+        if flops and seconds and flops > 0 and seconds > 0:
+            known.observations.append(Observation(model, accelerator, kind, float(flops), float(seconds)))
+
+
+def _fail(
+    known: Known,
+    spec: PlanSpec,
+    model: str,
+    record: ProbeRecord,
+    report: Report | None,
+    missing: list[Trial],
+    partly: bool,
+    failures: Counter[tuple[str, Identity, int]],
+    given_up: list[tuple[str, ProbeRecord, Trial, str]],
+) -> None:
+    """Decides what becomes of trials that a finished probe did not answer: ask again, or give them up."""
+    reason = (report.reason if report is not None else None) or record.reason or "Failed"
+    message = known.refused.get(record.name) or (report.error if report is not None else None) or record.message
+    sentence = f"{record.name} failed after {record.attempts} attempt{'s' * (record.attempts != 1)} ({reason})" + (
+        f": {message}" if message else ""
+    )
+    known.last_failure = sentence
+    out_of_memory = reason in ("OutOfMemory", "OOMKilled") or record.reason in ("OutOfMemory", "OOMKilled")
+    spent = record.attempts > spec.probing.retries
+    if out_of_memory:
+        # Trials run in the order of the spec and each is reported when it ends: the first unanswered one was too much.
+        given_up.append((model, record, missing[0], "OutOfMemory"))
+        return
+    if reason in DATA_FAILURES and not partly:
+        known.data_problem = known.data_problem or sentence
+    if reason in _MODEL_FAILURES and not partly:
+        known.lost_models.setdefault(model, sentence)
+    if not partly and record.retryable and not spent and not report_is_final(reason):
+        known.retry.append(record)
+        return
+    for t in missing:
+        failures[model, identity(t), t.seed] += record.attempts
+        if (
+            not record.retryable
+            or report_is_final(reason)
+            or failures[model, identity(t), t.seed] > spec.probing.retries
+        ):
+            given_up.append((model, record, t, sentence))
+
+
+def report_is_final(reason: str) -> bool:
+    """Whether another attempt can change nothing."""
+    return reason in DATA_FAILURES or reason in _MODEL_FAILURES
+
+
+def _close(known: Known, given_up: list[tuple[str, ProbeRecord, Trial, str]]) -> None:
+    """Trials that are given up become evidence without a score, so that nothing asks for them again."""
+    for model, record, trial, why in given_up:
+        found = known.evidence.setdefault(model, [])
+        if any(identity(e.trial) == identity(trial) and e.trial.seed == trial.seed for e in found):
+            continue
+        outcome = Outcome.OUT_OF_MEMORY if why == "OutOfMemory" else Outcome.FAILED
+        text = None if why == "OutOfMemory" else why[:1000]
+        found.append(
+            Evidence(trial, TrialResult(name=trial.name, outcome=outcome, message=text), record.spec.accelerator)
+        )

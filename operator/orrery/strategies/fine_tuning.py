@@ -1,0 +1,238 @@
+"""What the strategies that train weights have in common; they differ in what is trained and in their grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from orrery.api.plan import Architecture, Model
+from orrery.api.probe import Method, Outcome
+from orrery.api.task import Task, TaskType
+from orrery.costs.flops import Training, training_flops
+from orrery.costs.memory import adapter_parameters, training_memory
+from orrery.costs.work import Work
+from orrery.laws.posterior import Array, Link, Posterior
+from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
+from orrery.strategies.shot_curves import ZERO_SHOT
+from orrery.strategies.tokens import count_tokens, facts_of, request_flops, serving_bytes
+from orrery.strategies.trials import (
+    attempted,
+    canonical,
+    direct,
+    evaluation_size,
+    identity,
+    make_trial,
+    observed,
+    parameters_of,
+)
+from orrery.strategies.tuning_curves import Points, Scale, TuningCurves
+
+BATCH_SIZE = 8
+#: Training examples that stand in until a probe has counted them.
+_UNKNOWN_EXAMPLES = 1000
+#: Proposals of one group: more would not be told apart, and each costs a pass over all configurations.
+_MOST_PROPOSALS = 96
+#: A remark is made when the best configuration is this likely to be worse than the model as it is.
+_LIKELY = 0.5
+
+LEARNING_RATE_BOUNDS = (Decimal("1e-7"), Decimal(1))
+EPOCHS = ParameterSpec(
+    "epochs", Kind.INTEGER, ("1", "3"), "Passes over the training examples.", minimum=Decimal(1), maximum=Decimal(100)
+)
+DATA_PERCENT = ParameterSpec(
+    "dataPercent",
+    Kind.INTEGER,
+    ("100",),
+    "Share of the training split that is trained on, in percent.",
+    minimum=Decimal(1),
+    maximum=Decimal(100),
+)
+RANK = ParameterSpec("rank", Kind.INTEGER, ("8",), "Rank of the adapters.", minimum=Decimal(1), maximum=Decimal(1024))
+
+
+def learning_rate(*default: str) -> ParameterSpec:
+    """The learning-rate axis with a kind of training's usual values."""
+    low, high = LEARNING_RATE_BOUNDS
+    return ParameterSpec("learningRate", Kind.DECIMAL, default, "Peak learning rate.", minimum=low, maximum=high)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A strategy that trains weights: its name, what is trained, its axes, and where its learning rates work."""
+
+    type: str
+    training: Training
+    parameters: tuple[ParameterSpec, ...]
+    scale: Scale
+    proxied: bool = True  #: whether a light head on frozen embeddings may stand in for it
+
+    def refusal(self, model: Model, task: Task) -> str | None:
+        """Encoders cannot write free text."""
+        if model.architecture is Architecture.ENCODER and task.type is not TaskType.CLASSIFICATION:
+            return f"model '{model.name}' is an Encoder, whose head answers Classification tasks only, not {task.type}"
+        return None
+
+    def proposals(self, group: Group) -> Sequence[Proposal]:
+        """Configurations at the plan's fidelities and at the size each asks; cheap ones first.
+
+        No rung is proposed at or above the size a configuration asks: that would cost more and say less.
+        """
+        if not group.size:
+            return []
+        curves, targets, _ = self._curves(group)
+        full = self._full_sizes(group)
+        asked: dict[tuple[tuple[tuple[str, str], ...], int], None] = {}
+        rows = [self._trained_parameters(group.columns, i) for i in range(group.size)]
+        for i, parameters in enumerate(rows):
+            for n in (*[f for f in group.probing.fidelities if f < full[i]], int(full[i])):
+                asked.setdefault((tuple(sorted(parameters.items())), n))
+        done = attempted(group.evidence)
+        open_ = []
+        for pairs, n in asked:
+            trial = make_trial(group, self.type, dict(pairs), examples=n)
+            if identity(trial) not in done:
+                open_.append((n, trial))
+        if len(open_) > _MOST_PROPOSALS:
+            # Evenly over sizes and configurations, so that no region is out of reach.
+            keep = np.unique(np.linspace(0, len(open_) - 1, _MOST_PROPOSALS).astype(int))
+            open_ = [open_[j] for j in keep]
+        open_.sort(key=lambda o: (o[0], o[1].name))
+        points = self._points([parameters_of(t) for _, t in open_], [float(n) for n, _ in open_])
+        mean, _ = curves.predict(points) if open_ else (np.zeros(0), None)
+        items = evaluation_size(group)
+        shifts, mean = curves.tell(targets, points, self._sampling_sd(group, mean, items))
+        medians = group.link.inverse(mean)
+        counts = count_tokens(group)
+        scoring = float(request_flops(group, counts.input, counts)[0]) * items
+        return [
+            Proposal(t, shifts[j], self._training_flops(group, parameters_of(t), n), scoring, float(medians[j]))
+            for j, (n, t) in enumerate(open_)
+        ]
+
+    def forecast(self, group: Group) -> QualityForecast:
+        """The learning curve's law joined with the configurations' effects, at the size each configuration asks."""
+        if not group.size:
+            return QualityForecast(Posterior(np.zeros(0), np.zeros(0), group.link), np.zeros(0, dtype=np.bool_))
+        curves, targets, _ = self._curves(group)
+        mean, sd = curves.predict(targets)
+        done = {identity(e.trial) for e in direct(group.evidence, self.type)}
+        full = self._full_sizes(group)
+        measured = np.array(
+            [
+                identity(
+                    make_trial(group, self.type, self._trained_parameters(group.columns, i), examples=int(full[i]))
+                )
+                in done
+                for i in range(group.size)
+            ]
+            if done
+            else np.zeros(group.size),
+            dtype=np.bool_,
+        )
+        remarks = []
+        if done or self._zero_shot(group):
+            worse = curves.probability_hurts(targets.take(np.array([int(np.argmax(curves.sign * mean))])))[0]
+            if worse > _LIKELY:
+                remarks.append(
+                    f"{self.type} likely hurts: even its best configuration falls below the untuned model "
+                    f"with probability {worse:.0%}"
+                )
+        return QualityForecast(Posterior(mean, sd, group.link), measured, remarks)
+
+    def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
+        """Training once, then prompts without demonstrations; adapters are merged before serving."""
+        counts, dataset = count_tokens(group, input_tokens, output_tokens), count_tokens(group)
+        facts = facts_of(group)
+        length = dataset.input + dataset.output
+        examples = self._full_sizes(group) * self._numbers(group, "epochs", 1.0)
+        prompt = np.full(group.size, counts.input)
+        if self.training is Training.FULL:
+            trained: Array = np.full(group.size, float(facts.parameters))
+        else:
+            trained = adapter_parameters(facts, self._numbers(group, "rank", 8.0))
+        memory = training_memory(facts, self.training, trained, BATCH_SIZE, length)
+        return Work(
+            adaptation_flops=np.asarray(training_flops(facts, self.training, length, examples)),
+            adaptation_tokens=examples * length,
+            request_input_tokens=prompt,
+            request_output_tokens=np.full(group.size, counts.output),
+            request_flops=request_flops(group, prompt, counts),
+            adaptation_memory=np.broadcast_to(memory, (group.size,)),
+            serving_memory=serving_bytes(group, prompt, counts),
+        )
+
+    def _curves(self, group: Group) -> tuple[TuningCurves, Points, Array]:
+        targets = self._points(
+            [self._trained_parameters(group.columns, i) for i in range(group.size)], list(self._full_sizes(group))
+        )
+        seen = [(e, o) for e in direct(group.evidence, self.type) if (o := observed(e.result, group.link)) is not None]
+        sizes = [float(e.trial.fidelity.training_examples) for e, _ in seen]
+        points = self._points([parameters_of(e.trial) for e, _ in seen], sizes)
+        values, noise = np.array([o[0] for _, o in seen]), np.array([o[1] for _, o in seen])
+        curves = TuningCurves(
+            self.scale,
+            self._zero_shot(group),
+            points,
+            values,
+            noise,
+            group.link,
+            group.chance,
+            seed=group.probing.seed,
+        )
+        return curves, targets, values
+
+    @staticmethod
+    def _zero_shot(group: Group) -> tuple[float, float] | None:
+        for e in direct(group.evidence, ZERO_SHOT):
+            if parameters_of(e.trial).get("calibration", "none") == "none":
+                return observed(e.result, group.link)
+        return None
+
+    def _trained_parameters(self, columns: Mapping[str, Sequence[str]], i: int) -> dict[str, str]:
+        """Parameters of configuration i without the share of the data, which the fidelity's size stands for."""
+        kinds = {p.name: p.kind for p in self.parameters}
+        return {name: canonical(column[i], kinds[name]) for name, column in columns.items() if name != "dataPercent"}
+
+    @staticmethod
+    def _points(parameters: Sequence[Mapping[str, str]], sizes: Sequence[float]) -> Points:
+        def column(name: str, default: float) -> list[float]:
+            return [float(p.get(name, default)) for p in parameters]
+
+        return Points.of(column("learningRate", 1e-4), column("epochs", 1.0), column("rank", 8.0), sizes)
+
+    @staticmethod
+    def _numbers(group: Group, name: str, default: float) -> Array:
+        column = group.columns.get(name)
+        return np.full(group.size, default) if column is None else np.array([float(v) for v in column])
+
+    def _full_sizes(self, group: Group) -> Array:
+        """Training examples each configuration asks, (n,)."""
+        total = group.task_facts.train_examples if group.task_facts else _UNKNOWN_EXAMPLES
+        return np.maximum(np.floor(self._numbers(group, "dataPercent", 100.0) * total / 100.0), 1.0)
+
+    def _training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
+        counts = count_tokens(group)
+        epochs = float(parameters.get("epochs", 1.0))
+        flops = training_flops(facts_of(group), self.training, counts.input + counts.output, examples * epochs)
+        return float(flops)
+
+    @staticmethod
+    def _sampling_sd(group: Group, mean: Array, items: int) -> Array:
+        if group.link is Link.LOGIT:
+            p = group.link.inverse(mean)
+            return np.asarray(1 / np.sqrt(items * p * (1 - p) + 0.5))
+        return np.full_like(mean, 0.03)
+
+
+def blocked(group: Group, strategy: str) -> list[tuple[Outcome, str]]:
+    """Outcomes of a strategy's trials that are answers in themselves, such as OutOfMemory, with their messages."""
+    return [
+        (e.result.outcome, e.result.message or "")
+        for e in group.evidence
+        if e.trial.strategy == strategy
+        and e.trial.fidelity.method is Method.DIRECT
+        and e.result.outcome is not Outcome.MEASURED
+    ]

@@ -1,0 +1,1 @@
+"""All weights are trained."""

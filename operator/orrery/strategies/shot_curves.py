@@ -1,0 +1,168 @@
+"""Curves of quality over demonstrations for one model: zero-shot is their start, in-context learning the rest.
+
+A curve is a way to demonstrate: (retriever, calibration). Shares follow the shots law (``laws.shots``); losses, which it
+does not know, a small Gaussian process with the same structure: a common level, a saturating gain, and own deviations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orrery.laws import shots as shots_law
+from orrery.laws.posterior import Array, Link, Posterior
+from orrery.strategies.base import Group
+from orrery.strategies.trials import direct, evaluation_size, observed, parameters_of
+
+Curve = tuple[str, str]  #: retriever and calibration
+
+ZERO_SHOT, IN_CONTEXT = "ZeroShot", "InContext"
+
+# Losses: ln nats. Levels between .4 and 20 nats; demonstrations take off a quarter, give or take; by assumption.
+_LOSS_LEVEL, _LOSS_LEVEL_SD = float(np.log(3.0)), 1.0
+_LOSS_GAIN, _LOSS_GAIN_SD, _LOSS_SHARED = -0.3, 0.35, 0.7
+_LOSS_OWN_SD, _LOSS_SPEED = 0.05, 4.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score on the metric scale, with its items and link-scale value and error, of the curves it belongs to."""
+
+    curves: tuple[int, ...]
+    shots: int
+    score: float
+    items: int
+    value: float
+    sd: float
+
+
+def measured(group: Group, curves: Sequence[Curve]) -> list[Measured]:
+    """Every direct measurement that lies on one of the curves; zero-shot lies on all of its calibration's curves."""
+    found = []
+    for e in direct(group.evidence, ZERO_SHOT) + direct(group.evidence, IN_CONTEXT):
+        seen, p = observed(e.result, group.link), parameters_of(e.trial)
+        if seen is None or e.result.score is None:
+            continue
+        shots = int(p.get("shots", "0")) if e.trial.strategy == IN_CONTEXT else 0
+        way = (p.get("retriever", "random"), p.get("calibration", "none"))
+        own = tuple(i for i, c in enumerate(curves) if c[1] == way[1] and (shots == 0 or c[0] == way[0]))
+        if own:
+            found.append(Measured(own, shots, float(e.result.score), e.result.items, *seen))
+    return found
+
+
+def predict(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], at: Sequence[int]) -> Posterior:
+    """Quality of every curve at every number of shots, shape (curves, len(at)), on the group's link scale."""
+    if group.link is Link.LOGIT:
+        return _fit_shares(curves, [list(seen)], group.chance).predict(np.asarray(at, dtype=np.float64))
+    process = _LossCurves(curves, at, seen)
+    shape = (len(curves), len(at))
+    return Posterior(process.mean.reshape(shape), np.sqrt(np.diag(process.cov)).reshape(shape), group.link)
+
+
+def what_it_would_tell(
+    group: Group,
+    curves: Sequence[Curve],
+    seen: Sequence[Measured],
+    at: Sequence[int],
+    asked: Sequence[tuple[tuple[int, ...], int]],
+) -> tuple[Array, Array]:
+    """For each asked (curves it lies on, shots): how far the forecast at ``at`` would move, and the score to expect.
+
+    Returns shifts (asked, curves, len(at)) in standard deviations of the forecast's move, and medians (asked,) on the
+    metric scale. For shares the law is refitted with a score one predictive standard deviation above and below its
+    median, all questions in one batch: half the difference is the move.
+    """
+    if not asked:
+        return np.zeros((0, len(curves), len(at))), np.zeros(0)
+    if group.link is not Link.LOGIT:
+        return _LossCurves(curves, at, seen).tell(asked)
+    items = evaluation_size(group)
+    points = sorted({k for _, k in asked})
+    ahead = _fit_shares(curves, [list(seen)], group.chance).predict(np.asarray(points, dtype=np.float64), items=items)
+    worlds: list[list[Measured]] = []
+    medians = []
+    for own, k in asked:
+        j = points.index(k)
+        mean, sd = float(ahead.mean[own[0], j]), float(ahead.sd[own[0], j])
+        medians.append(float(Link.LOGIT.inverse(mean)))
+        for z in (mean + sd, mean - sd):
+            score = float(Link.LOGIT.inverse(z))
+            worlds.append([*seen, Measured(own, k, score, items, z, sd)])
+    after = _fit_shares(curves, worlds, group.chance).predict(np.asarray(at, dtype=np.float64)).mean
+    after = after.reshape(len(asked), 2, len(curves), len(at))
+    return (after[:, 0] - after[:, 1]) / 2, np.array(medians)
+
+
+def probability_hurts(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], shots: int) -> Array:
+    """P(quality with ``shots`` demonstrations is worse than with none), one per curve; shares only."""
+    return _fit_shares(curves, [list(seen)], group.chance).probability_hurts(float(shots))
+
+
+def _fit_shares(curves: Sequence[Curve], worlds: Sequence[list[Measured]], chance: float) -> shots_law.ShotsPosterior:
+    """One fit of all curves in all worlds; the curves of a world share strength, worlds do not."""
+    columns: dict[tuple[int, int], int] = {}
+    entries: list[tuple[int, int, float, int]] = []
+    for w, world in enumerate(worlds):
+        used: dict[tuple[int, int], int] = {}
+        for m in world:
+            for c in m.curves:
+                turn = used.get((c, m.shots), 0)
+                used[c, m.shots] = turn + 1
+                column = columns.setdefault((m.shots, turn), len(columns))
+                entries.append((w * len(curves) + c, column, m.score, m.items))
+    rows = len(worlds) * len(curves)
+    scores = np.full((rows, max(len(columns), 1)), np.nan)
+    items = np.ones_like(scores)
+    for row, column, score, count in entries:
+        scores[row, column], items[row, column] = score, count
+    ks = [k for k, _ in columns] or [0]
+    group = np.repeat(np.arange(len(worlds)), len(curves))
+    return shots_law.fit(ks, scores, items=items, chance=min(chance, 0.999), group=group)
+
+
+class _LossCurves:
+    """Gaussian process of log losses at (curve, shots), conditioned on what was measured."""
+
+    def __init__(self, curves: Sequence[Curve], at: Sequence[int], seen: Sequence[Measured]) -> None:
+        self.curves, self.at, self.seen = curves, at, seen
+        self.targets = [(c, k) for c in range(len(curves)) for k in at]
+        self.points = [(m.curves[0], m.shots) for m in seen]
+        self.noise = np.array([m.sd**2 for m in seen])
+        self.off = np.array([m.value for m in seen]) - self._prior(self.points)
+        self.mean = self._prior(self.targets) + self._solve(self.targets) @ self.off
+        self.cov = self._left(self.targets, self.targets)
+
+    def tell(self, asked: Sequence[tuple[tuple[int, ...], int]]) -> tuple[Array, Array]:
+        points = [(own[0], k) for own, k in asked]
+        noise = 0.05**2
+        moved = self._left(points, self.targets) / np.sqrt(np.diag(self._left(points, points)) + noise)[:, None]
+        mean = self._prior(points) + self._solve(points) @ self.off
+        return moved.reshape(len(asked), len(self.curves), len(self.at)), np.exp(mean)
+
+    def _solve(self, points: Sequence[tuple[int, int]]) -> Array:
+        if not self.points:
+            return np.zeros((len(points), 0))
+        gram = self._cov(self.points, self.points) + np.diag(self.noise)
+        return np.asarray(np.linalg.solve(gram, self._cov(self.points, points)).T)
+
+    def _left(self, a: Sequence[tuple[int, int]], b: Sequence[tuple[int, int]]) -> Array:
+        prior = self._cov(a, b)
+        return prior if not self.points else prior - self._solve(a) @ self._cov(self.points, b)
+
+    @staticmethod
+    def _rise(points: Sequence[tuple[int, int]]) -> Array:
+        return -np.expm1(-np.array([k for _, k in points], dtype=np.float64) / _LOSS_SPEED)
+
+    def _prior(self, points: Sequence[tuple[int, int]]) -> Array:
+        return _LOSS_LEVEL + _LOSS_GAIN * self._rise(points)
+
+    def _cov(self, a: Sequence[tuple[int, int]], b: Sequence[tuple[int, int]]) -> Array:
+        way_a, way_b = np.array([c for c, _ in a]), np.array([c for c, _ in b])
+        k_a, k_b = np.array([k for _, k in a]), np.array([k for _, k in b])
+        same = (way_a[:, None] == way_b[None]).astype(np.float64)
+        gain = _LOSS_GAIN_SD**2 * (_LOSS_SHARED + (1 - _LOSS_SHARED) * same)
+        own = _LOSS_OWN_SD**2 * same * (k_a[:, None] == k_b[None])
+        return np.asarray(_LOSS_LEVEL_SD**2 + gain * np.outer(self._rise(a), self._rise(b)) + own)
