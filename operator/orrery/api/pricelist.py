@@ -46,7 +46,9 @@ class TokenPrice(ApiModel):
 class PriceListSpec(ApiModel):
     """Prices in one currency, from one source, of one day."""
 
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$", max_length=3)] = Field(description="ISO 4217 code.")
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$", max_length=3)] = Field(
+        description="ISO 4217 code."
+    )
     source: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(description="Where they are from.")
     date: Day = Field(description="Day the prices were read, such as '2026-01-31'.")
     accelerators: Annotated[
