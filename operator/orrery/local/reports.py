@@ -1,0 +1,181 @@
+"""Whether a probe's report may be believed. Pure: bytes in, a report or a reason out.
+
+A probe runs other people's models on other people's data, so its report is input like any other: bounded, parsed, and
+compared with what was asked before anything is concluded from it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from orrery.api.probe import REPORT_LIMIT, Outcome, ProbeSpec, Report, TrialResult, probe_name
+
+#: Slack between a probe's own clock and ours, and for scores that were rounded on their way.
+CLOCK_SLACK_SECONDS = 2.0
+SCORE_SLACK = Decimal("0.001")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A report that may be used, or why it may not: a CamelCase reason and a sentence."""
+
+    report: Report | None
+    reason: str = ""
+    message: str = ""
+
+
+def judge(raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: float | None) -> Judgement:
+    """Read a report as untrusted input.
+
+    Parameters
+    ----------
+    raw
+        What the probe wrote; None when it wrote nothing.
+    spec
+        What it was asked to measure.
+    data_digest
+        Digest of the data as this side read it; None when it could not.
+    seconds
+        Wall-clock seconds the process ran; None when nobody knows.
+
+    Examples
+    --------
+    >>> judge(None, spec=None, data_digest=None, seconds=None).reason
+    'ReportMissing'
+    """
+    if raw is None or not raw.strip():
+        return Judgement(None, "ReportMissing", "the probe ended without a report; its log says why")
+    if len(raw) > REPORT_LIMIT:
+        return Judgement(None, "ReportTooLarge", f"the report has more than the {REPORT_LIMIT} bytes that are read")
+    try:
+        report = Report.model_validate(json.loads(raw, parse_constant=_refuse_constant))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "report"
+        return Judgement(None, "ReportInvalid", f"the report's {place} is not as agreed: {first['msg']}")
+    except (ValueError, RecursionError) as error:
+        return Judgement(None, "ReportInvalid", f"the report is not JSON: {error}")
+    try:
+        _agree(report, spec, data_digest)
+        _plausible(report, spec, seconds)
+    except _RefusalError as refused:
+        return Judgement(None, refused.reason, str(refused))
+    return Judgement(report)
+
+
+class _RefusalError(Exception):
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}, which is not a number")
+
+
+def _agree(report: Report, spec: ProbeSpec, data_digest: str | None) -> None:
+    """The report answers this question, about this data."""
+    if report.probe != probe_name(spec):
+        raise _RefusalError("ForeignReport", f"the report is of '{report.probe}', and '{probe_name(spec)}' was asked")
+    asked = {trial.name for trial in spec.trials}
+    told = [result.name for result in report.trials]
+    for name in told:
+        if name not in asked:
+            raise _RefusalError("ReportInvalid", f"the report has a trial '{name}' that was not asked for")
+        if told.count(name) > 1:
+            raise _RefusalError("ReportInvalid", f"the report has the trial '{name}' twice")
+    if report.complete and not report.error and len(told) < len(asked):
+        missing = ", ".join(sorted(asked - set(told)))
+        raise _RefusalError("ReportInvalid", f"the report says it is complete and lacks the trials {missing}")
+    facts = report.task_facts
+    if data_digest is not None and facts is not None and facts.digest != data_digest:
+        raise _RefusalError(
+            "DataMismatch", f"the probe read data of digest {facts.digest[:12]}, and this side {data_digest[:12]}"
+        )
+
+
+def _plausible(report: Report, spec: ProbeSpec, seconds: float | None) -> None:
+    """The numbers can be true."""
+    fidelity = {trial.name: trial.fidelity for trial in spec.trials}
+    for result in report.trials:
+        if result.outcome is Outcome.MEASURED and result.score is None:
+            raise _RefusalError("ReportInvalid", f"the trial '{result.name}' is Measured without a score")
+        if result.score is not None and spec.task.metric.bounded and not 0 <= result.score <= 1:
+            raise _RefusalError("ReportImplausible", f"the trial '{result.name}' scored {result.score}, outside 0 to 1")
+        if result.items > fidelity[result.name].evaluation_items:
+            raise _RefusalError(
+                "ReportImplausible",
+                f"the trial '{result.name}' scored {result.items} items, and "
+                f"{fidelity[result.name].evaluation_items} were asked for",
+            )
+        for field in ("standard_error", "train_seconds", "evaluation_seconds", "train_flops", "evaluation_flops"):
+            value = getattr(result, field)
+            if value is not None and value < 0:
+                raise _RefusalError(
+                    "ReportImplausible", f"the trial '{result.name}' reports {field} {value}, below zero"
+                )
+        _bits(result)
+    if seconds is not None:
+        spent = sum(
+            float(value)
+            for r in report.trials
+            for value in (r.train_seconds, r.evaluation_seconds)
+            if value is not None
+        )
+        if spent > seconds + CLOCK_SLACK_SECONDS:
+            raise _RefusalError(
+                "ReportImplausible", f"the report tells of {spent:.1f} s of work, and the process lived {seconds:.1f} s"
+            )
+
+
+def _bits(result: TrialResult) -> None:
+    """Per-item results, where given, say the same as the score."""
+    if result.bits is None or result.score is None or result.items == 0:
+        return
+    try:
+        packed = base64.b64decode(result.bits, validate=True)
+    except binascii.Error:
+        raise _RefusalError("ReportInvalid", f"the bits of the trial '{result.name}' are not base64") from None
+    right = sum(byte.bit_count() for byte in packed)
+    if len(packed) != -(-result.items // 8) or abs(Decimal(right) / result.items - result.score) > SCORE_SLACK:
+        raise _RefusalError(
+            "ReportImplausible",
+            f"the trial '{result.name}' scored {result.score} on {result.items} items, and its bits say {right} right",
+        )
+
+
+def merge(spec: ProbeSpec, reports: Sequence[Report]) -> Report | None:
+    """What all attempts of a probe measured together, later attempts first: a second attempt only does what is left.
+
+    Complete when every trial of ``spec`` has an outcome or the latest report is complete with an error.
+    """
+    if not reports:
+        return None
+    latest = reports[-1]
+    results: dict[str, TrialResult] = {}
+    for report in reports:
+        results.update({result.name: result for result in report.trials})
+    known: dict[str, Any] = {}
+    for field in ("load_seconds", "model_facts", "architecture", "task_facts"):
+        known[field] = next((v for r in reversed(reports) if (v := getattr(r, field)) is not None), None)
+    trials = [results[trial.name] for trial in spec.trials if trial.name in results]
+    complete = len(trials) == len(spec.trials)
+    return latest.model_copy(update={**known, "probe": probe_name(spec), "trials": trials, "complete": complete})
+
+
+def left_to_do(spec: ProbeSpec, report: Report | None) -> ProbeSpec | None:
+    """The part of the spec that no attempt has an outcome for; None when nothing is left.
+
+    A trial that Failed is tried again, one that was out of memory or unsupported is not: it would be so again.
+    """
+    done = {result.name for result in report.trials if result.outcome is not Outcome.FAILED} if report else set()
+    left = [trial for trial in spec.trials if trial.name not in done]
+    return spec.model_copy(update={"trials": left}) if left else None
