@@ -11,11 +11,24 @@ from typing import Literal
 
 from orrery.api.base import CamelWord, PositiveCount, StatusModel, Text
 from orrery.api.quantities import Money, Number
-from orrery.local.reports import Judgement
+from orrery.planning.reports import Judgement
 
 #: Reasons that trying again would only pay for once more.
 FINAL_REASONS = frozenset(
-    {"OutOfMemory", "DeadlineExceeded", "InvalidData", "InvalidSpec", "ModelNotFound", "NotExecutable", "Unsupported"}
+    {
+        *(
+            "OutOfMemory",
+            "DeadlineExceeded",
+            "NotExecutable",
+            "Unsupported",
+            "MissingPackage",
+            "InvalidData",
+            "InvalidSpec",
+        ),
+        *("MissingAsset", "UnknownAsset", "PathNotFound", "PathLeavesVolume", "UnreadableFile", "RevisionNotFound"),
+        *("MissingColumn", "MissingSplit", "EmptySplit", "InvalidInput", "InvalidTarget", "InvalidOptions"),
+        *("UnseenLabel", "TooManyLabels", "ModelNotFound", "UnreadableModel"),
+    }
 )
 
 

@@ -29,7 +29,7 @@ from orrery.api.probe import REPORT_LIMIT, ProbeSpec, Report, probe_name
 from orrery.local import files, processes
 from orrery.local.attempts import AttemptRecord, Ending, settle
 from orrery.local.files import StateError
-from orrery.local.reports import judge, merge
+from orrery.planning.reports import judge, merge
 from orrery.planning.types import ProbeRecord, ProbeRequest, ProbeState
 
 RECORD, REPORT, SPEC, REUSED = "record.json", "report.json", "spec.yaml", "reused.json"
