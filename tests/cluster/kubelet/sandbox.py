@@ -1,7 +1,7 @@
 """Where a container runs: in a copy-on-write overlay of this machine's root filesystem, or, where that is not allowed, as a plain process.
 
 Overlay: own mount, process and host-name namespaces; volumes are really mounted at their mountPath, what else the container writes is its own and
-goes with it. As root directly, otherwise by a user namespace if the machine allows it.
+goes with it. It needs root: in a user namespace the kernel refuses / as a lower layer, because mounts below it are locked.
 None: one plain process; mount paths and the termination message path that occur in the command, its arguments and the environment are rewritten
 to the real folders, and TERMINATION_MESSAGE_PATH and VOLUME_<NAME> say where they are.
 """
@@ -90,12 +90,12 @@ def rewrite(text: str, paths: dict[str, str]) -> str:
 
 
 class Overlay(Sandbox):
-    """The overlay of /. `user_namespace`: not root. `memory`: layers on tmpfs, where the disk's filesystem cannot hold an upper layer."""
+    """The overlay of /. `memory`: layers on tmpfs, where the disk's filesystem cannot hold an upper layer (it is an overlay itself)."""
 
     isolated = True
 
-    def __init__(self, visible: tuple[str, ...], user_namespace: bool, memory: bool) -> None:
-        self.user_namespace, self.memory = user_namespace, memory
+    def __init__(self, visible: tuple[str, ...], memory: bool) -> None:
+        self.memory = memory
         root = (
             Path("/").stat().st_dev
         )  # an overlay of / does not show what is mounted below it: those folders get overlays of their own
@@ -106,13 +106,12 @@ class Overlay(Sandbox):
 
     def command(self, launch: Launch) -> tuple[list[str], dict[str, str] | None, str]:
         """See Sandbox.command; everything happens in a shell inside of the new namespaces, which the container replaces."""
-        user = ["--user", "--map-root-user"] if self.user_namespace else []
         launch.folder.mkdir(parents=True, exist_ok=True)
         launch.message.touch()
         launch.message.chmod(0o666)
         script = launch.folder / "start.sh"
         script.write_text(self.script(launch))
-        unshare = ["unshare", *user, "--mount", "--uts", "bash", str(script)]
+        unshare = ["unshare", "--mount", "--uts", "bash", str(script)]
         return [*DIE_WITH_KUBELET, *unshare, *launch.argv], None, "/"
 
     def script(self, launch: Launch) -> str:
@@ -162,9 +161,7 @@ class Overlay(Sandbox):
 
     def _overlay(self, lower: str, layer: str, target: str) -> list[str]:
         quote = shlex.quote
-        options = f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work" + (
-            ",userxattr" if self.user_namespace else ""
-        )
+        options = f"lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work"
         return [
             f"mkdir -p {layer}/upper {layer}/work {quote(target)}",
             f"mount -t overlay overlay -o {quote(options)} {quote(target)}",
@@ -189,12 +186,12 @@ def choose_sandbox(settings: Settings) -> Sandbox:
     if settings.isolation == "none":
         return Sandbox()
     for memory in (False, True):
-        candidate = Overlay(settings.visible, os.geteuid() != 0, memory)
+        candidate = Overlay(settings.visible, memory)
         if _works(candidate, settings.root):
             return candidate
     if settings.isolation == "overlay":
         raise RuntimeError(
-            'the isolation "overlay" does not work here (it needs root or user namespaces, and overlayfs): use "auto" or "none"'
+            'the isolation "overlay" does not work here (it needs root and overlayfs): use "auto" or "none"'
         )
     return Sandbox()
 
