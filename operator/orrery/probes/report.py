@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from orrery.api.probe import REPORT_LIMIT, Report, TrialResult
+from orrery.api.quantities import format_decimal
 
 
 def number(value: float) -> Decimal:
@@ -24,7 +25,7 @@ def number(value: float) -> Decimal:
     """
     if not math.isfinite(value):
         raise FloatingPointError(f"a measured number is {value}")
-    return Decimal(format(round(Decimal(format(value, ".6g")), 12), "f"))
+    return Decimal(format_decimal(round(Decimal(format(value, ".6g")), 12)))
 
 
 def pack_bits(right: Sequence[bool]) -> str:

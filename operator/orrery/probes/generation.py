@@ -1,0 +1,85 @@
+"""Greedy answers of a causal model, many requests at a time, with the prompts' common beginning run once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from orrery.probes.likelihood import BATCH_TOKENS, Meter
+from orrery.probes.session import LoadedModel
+from orrery.probes.trie import batches
+
+
+def generate(
+    model: LoadedModel, prompts: Sequence[Sequence[int]], limit: int, stop: str, meter: Meter
+) -> tuple[list[str], float]:
+    """Text of each greedy answer, up to ``stop``, end of sequence or ``limit`` tokens; and their mean tokens.
+
+    The answer ends before ``stop``, since a model that was shown examples goes on with further ones.
+    """
+    texts = [""] * len(prompts)
+    written = 0
+    ends = _end_tokens(model)
+    with torch.inference_mode():
+        for batch in batches([len(p) + limit for p in prompts], BATCH_TOKENS[model.device.type] * 2):
+            for index, (text, tokens) in zip(
+                batch, _answers(model, [prompts[i] for i in batch], limit, stop, ends, meter), strict=True
+            ):
+                texts[index] = text
+                written += tokens
+    return texts, written / max(1, len(prompts))
+
+
+def _answers(
+    model: LoadedModel, prompts: Sequence[Sequence[int]], limit: int, stop: str, ends: set[int], meter: Meter
+) -> list[tuple[str, int]]:
+    width = max(map(len, prompts))
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for r, prompt in enumerate(prompts):
+        ids[r, width - len(prompt) :] = torch.tensor(list(prompt))
+        mask[r, width - len(prompt) :] = 1
+        meter.add(len(prompt), 0)
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    answers: list[list[int]] = [[] for _ in prompts]
+    open_rows = set(range(len(prompts)))
+    cache: Any = None
+    for step in range(limit):
+        out = model.module(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        cache = out.past_key_values
+        chosen = out.logits[:, -1].float().argmax(-1)
+        if not bool(torch.isfinite(out.logits[:, -1]).all()):
+            raise FloatingPointError("the model's logits are not finite")
+        for r in sorted(open_rows):
+            token = int(chosen[r])
+            if token in ends:
+                open_rows.discard(r)
+                continue
+            answers[r].append(token)
+            if stop and stop in model.tokenizer.decode(answers[r]).lstrip():
+                open_rows.discard(r)
+        if not open_rows or step == limit - 1:
+            break
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones((len(prompts), 1))], 1)
+        positions = positions[:, -1:] + 1
+        for r in open_rows:
+            meter.add(1, len(prompts[r]) + len(answers[r]) - 1)
+    return [(_before(model.tokenizer.decode(a, skip_special_tokens=True), stop), len(a)) for a in answers]
+
+
+def _before(text: str, stop: str) -> str:
+    text = text.lstrip()
+    return (text.split(stop, 1)[0] if stop else text).strip()
+
+
+def _end_tokens(model: LoadedModel) -> set[int]:
+    config = getattr(model.module, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
+    found = set(ends) if isinstance(ends, (list, tuple)) else {ends}
+    return {int(e) for e in found | {model.tokenizer.eos_token_id} if e is not None}

@@ -1,0 +1,80 @@
+"""Which demonstrations a request is shown: at random, by BM25, or by the model's own embeddings.
+
+Ties go to the example that is earlier in the pool, so that the choice is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orrery.probes.embedding import embed
+from orrery.probes.likelihood import Meter
+from orrery.probes.session import Example, LoadedModel, Unsupported
+
+RETRIEVERS = ("random", "bm25", "dense")
+#: Embeddings of the last pool; several trials of one probe draw from the same.
+_POOLS: dict[tuple[str, tuple[str, ...]], NDArray[np.float64]] = {}
+
+
+def pool_of(train: Sequence[Example], size: int, seed: int) -> list[Example]:
+    """The first ``size`` of the training examples in the seed's random order (all when 0): larger pools hold smaller."""
+    order = list(range(len(train)))
+    random.Random(f"orrery pool {seed}").shuffle(order)
+    return [train[i] for i in (order[:size] if size else order)]
+
+
+def demonstrations(
+    model: LoadedModel, pool: Sequence[Example], items: Sequence[Example], shots: int, retriever: str, meter: Meter
+) -> list[tuple[Example, ...]]:
+    """For each item its demonstrations, the nearest last, where a model attends to them most.
+
+    ``random``: the pool's first, the same for every item, so that they are run and served from a cache once, and
+    larger numbers of shots hold the smaller. ``bm25``: Okapi BM25 over the inputs' words (bm25s, Lu 2024, arXiv
+    2407.03618). ``dense``: cosine of mean-pooled last hidden states of the model that answers, so no second model is
+    to be served.
+    """
+    shots = min(shots, len(pool))
+    if shots == 0:
+        return [()] * len(items)
+    if retriever == "random":
+        return [tuple(pool[:shots])] * len(items)
+    scores = _bm25(pool, items) if retriever == "bm25" else _dense(model, pool, items, meter)
+    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :shots]
+    return [tuple(pool[i] for i in row[::-1]) for row in nearest.tolist()]
+
+
+def _bm25(pool: Sequence[Example], items: Sequence[Example]) -> NDArray[np.float64]:
+    try:
+        import bm25s
+    except ImportError as error:
+        raise Unsupported("retriever bm25 needs the package bm25s: pip install 'orrery[probe]'") from error
+
+    def words(texts: list[str]) -> list[list[str]]:
+        found: list[list[str]] = bm25s.tokenize(texts, stopwords=None, return_ids=False, show_progress=False)
+        return found
+
+    corpus = words([e.input for e in pool])
+    scores = np.zeros((len(items), len(pool)))
+    if not any(corpus):
+        return scores
+    index = bm25s.BM25()
+    index.index(corpus, show_progress=False)
+    known = set(index.vocab_dict)
+    for row, query in enumerate(words([e.input for e in items])):
+        if terms := [word for word in query if word in known]:
+            scores[row] = index.get_scores(terms)
+    return scores
+
+
+def _dense(model: LoadedModel, pool: Sequence[Example], items: Sequence[Example], meter: Meter) -> NDArray[np.float64]:
+    texts = tuple(e.input for e in pool)
+    key = (model.path, texts)
+    if key not in _POOLS:
+        _POOLS.clear()
+        _POOLS[key] = embed(model, texts, meter)
+    similarity: NDArray[np.float64] = embed(model, [e.input for e in items], meter) @ _POOLS[key].T
+    return similarity
