@@ -168,7 +168,8 @@ class Designer:
                 key = identity(proposal.trial)
                 kept = merged.setdefault(key, (proposal, {}))
                 kept[1][place] = np.tile(proposal.shift, len(self.space.accelerators))
-        if blind and any(not p.training_flops for p, _ in merged.values()):
+        if blind and (more or any(not p.training_flops for p, _ in merged.values())):
+            # Nobody knows how many training examples there are: what needs none comes first, and brings the number.
             merged = {k: v for k, v in merged.items() if not v[0].training_flops}
         if not merged:
             return []

@@ -9,7 +9,6 @@ from decimal import Decimal
 import numpy as np
 
 from orrery.api.plan import Architecture, Model
-from orrery.api.probe import Method, Outcome
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.memory import adapter_parameters, training_memory
@@ -28,9 +27,9 @@ from orrery.strategies.trials import (
     observed,
     parameters_of,
 )
-from orrery.strategies.tuning_curves import Points, Scale, TuningCurves
+from orrery.strategies.tuning_curves import Points, Scale, TuningCurves, passes
 
-BATCH_SIZE = 8
+BATCH_SIZE = 16
 #: Training examples that stand in until a probe has counted them.
 _UNKNOWN_EXAMPLES = 1000
 #: Proposals of one group: more would not be told apart, and each costs a pass over all configurations.
@@ -147,7 +146,8 @@ class FineTuning:
         counts, dataset = count_tokens(group, input_tokens, output_tokens), count_tokens(group)
         facts = facts_of(group)
         length = dataset.input + dataset.output
-        examples = self._full_sizes(group) * self._numbers(group, "epochs", 1.0)
+        sizes = self._full_sizes(group)
+        examples = sizes * passes(sizes, self._numbers(group, "epochs", 1.0))
         prompt = np.full(group.size, counts.input)
         if self.training is Training.FULL:
             trained: Array = np.full(group.size, float(facts.parameters))
@@ -215,9 +215,9 @@ class FineTuning:
 
     def _training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
         counts = count_tokens(group)
-        epochs = float(parameters.get("epochs", 1.0))
-        flops = training_flops(facts_of(group), self.training, counts.input + counts.output, examples * epochs)
-        return float(flops)
+        size = np.array([float(examples)])
+        seen = size * passes(size, np.array([float(parameters.get("epochs", 1.0))]))
+        return float(training_flops(facts_of(group), self.training, counts.input + counts.output, seen)[0])
 
     @staticmethod
     def _sampling_sd(group: Group, mean: Array, items: int) -> Array:
@@ -226,13 +226,3 @@ class FineTuning:
             return np.asarray(1 / np.sqrt(items * p * (1 - p) + 0.5))
         return np.full_like(mean, 0.03)
 
-
-def blocked(group: Group, strategy: str) -> list[tuple[Outcome, str]]:
-    """Outcomes of a strategy's trials that are answers in themselves, such as OutOfMemory, with their messages."""
-    return [
-        (e.result.outcome, e.result.message or "")
-        for e in group.evidence
-        if e.trial.strategy == strategy
-        and e.trial.fidelity.method is Method.DIRECT
-        and e.result.outcome is not Outcome.MEASURED
-    ]

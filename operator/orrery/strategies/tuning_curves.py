@@ -33,7 +33,7 @@ DRAWS = 512
 _BLOCK = 4096
 
 # Priors by assumption, wide; docs/concepts/planning.md tells what the measured grids said about them.
-_BATCH = 8.0  #: examples a step, as the measures train
+_BATCH, _LEAST_STEPS = 16.0, 16.0  #: examples a step and fewest steps, as the measures train
 _LEARNING_POWER = 0.8
 _NEED_SD = 1.3  # ln(lr * steps)
 _HARM_SD = 1.0  # ln lr
@@ -89,6 +89,24 @@ class Points:
         none = np.full(len(sizes), np.nan)
         known = none if proxy is None else np.asarray(proxy, dtype=np.float64)
         return Points(rate, passes, width, sizes, known)
+
+
+def passes(examples: Array, epochs: Array) -> Array:
+    """Passes over the examples: more than ``epochs`` where they are too few for a schedule of ``_LEAST_STEPS``."""
+    return np.maximum(epochs, np.ceil(_LEAST_STEPS / np.ceil(examples / _batch(examples, epochs))))
+
+
+def update_steps(examples: Array, epochs: Array) -> Array:
+    """Optimizer updates of a training, as the measures make them.
+
+    >>> update_steps(np.array([4.0, 256.0]), np.array([1.0, 3.0])).tolist()
+    [16.0, 48.0]
+    """
+    return passes(examples, epochs) * np.ceil(examples / _batch(examples, epochs))
+
+
+def _batch(examples: Array, epochs: Array) -> Array:
+    return np.maximum(np.minimum(np.minimum(_BATCH, examples), np.floor(examples * epochs / _LEAST_STEPS)), 1.0)
 
 
 def seed_sd(points: Points) -> Array:
@@ -209,7 +227,7 @@ class TuningCurves:
         """The law's score of each draw at each point, (k, p)."""
         d = self.draws
         reach = rectified.curve(d.law, np.exp(points.examples), self.link, self.chance)
-        steps = np.log(np.maximum(np.exp(points.examples) / _BATCH, 1.0)) + points.epochs
+        steps = np.log(update_steps(np.exp(points.examples), np.exp(points.epochs)))
         work = _LEARNING_POWER * (points.learning_rate + steps - d.need[:, None])
         learned = -np.expm1(-np.exp(np.clip(work, -30, 30)))
         excess = points.learning_rate - d.limit[:, None]

@@ -19,6 +19,8 @@ from orrery.strategies.tokens import TokenCounts, count_tokens, request_flops, s
 from orrery.strategies.trials import attempted, evaluation_size, identity, make_trial
 from orrery.strategies.zero_shot.forecast import CALIBRATION
 
+#: Requests without content that contextual calibration asks beside the real one (arXiv 2102.09690, section 5).
+_CONTENT_FREE = 3.0
 #: Above this probability a person should know that demonstrations hurt.
 _LIKELY = 0.5
 
@@ -72,7 +74,7 @@ class InContext:
             parameters = {"shots": str(at[k]), "retriever": retriever, "calibration": calibration}
             trials.append(make_trial(group, self.type, parameters))
             asked.append(((i,), at[k]))
-            prompts.append(self._evaluated_tokens(counts, at[k], retriever, items))
+            prompts.append(self._evaluated_tokens(counts, at[k], retriever, calibration, items))
         done = attempted(group.evidence)
         open_ = [n for n, t in enumerate(trials) if identity(t) not in done]
         seen = shot_curves.measured(group, curves)
@@ -103,21 +105,33 @@ class InContext:
         counts = count_tokens(group, input_tokens, output_tokens)
         shots = np.array([float(v) for v in group.columns["shots"]])
         prompt, nothing = counts.input + shots * counts.example, np.zeros(group.size)
+        calibrated = np.array(
+            [
+                _CONTENT_FREE * counts.scored if c == "contextual" and r != "random" else 0.0
+                for r, c in zip(group.columns["retriever"], group.columns["calibration"], strict=True)
+            ]
+        )
         return Work(
             adaptation_flops=nothing,
             adaptation_tokens=nothing,
             request_input_tokens=prompt,
             request_output_tokens=np.full(group.size, counts.output),
-            request_flops=request_flops(group, prompt, counts),
+            request_flops=request_flops(group, prompt + calibrated, counts),
             adaptation_memory=nothing,
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
     @staticmethod
-    def _evaluated_tokens(counts: TokenCounts, shots: int, retriever: str, items: int) -> float:
-        """Prompt tokens computed per item: random demonstrations are one prefix for all items, retrieved ones are not."""
+    def _evaluated_tokens(counts: TokenCounts, shots: int, retriever: str, calibration: str, items: int) -> float:
+        """Prompt tokens computed per item: random demonstrations are one prefix for all items, retrieved ones are not.
+
+        Retrieved demonstrations are calibrated anew for every item, with each of the content-free requests.
+        """
         demonstrations = shots * counts.example
-        return counts.input + (demonstrations / items if retriever == "random" else demonstrations)
+        if retriever == "random":
+            return counts.input + demonstrations / items
+        calibrated = _CONTENT_FREE * counts.scored if calibration == "contextual" else 0.0
+        return counts.input + demonstrations + calibrated
 
     @staticmethod
     def _layout(group: Group) -> tuple[list[shot_curves.Curve], list[int], Array, Array]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orrery.api.plan import Architecture, Model
-from orrery.api.task import Task
+from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training
 from orrery.costs.work import Work
 from orrery.laws.posterior import Posterior
@@ -35,12 +35,9 @@ class ZeroShot:
     parameters: tuple[ParameterSpec, ...] = (CALIBRATION,)
 
     def refusal(self, model: Model, task: Task) -> str | None:
-        """Encoders have no answer before a head is trained."""
-        if model.architecture is Architecture.ENCODER:
-            return (
-                f"model '{model.name}' is an Encoder, which cannot answer before a head is trained: "
-                "use LoRA or FullFineTuning with it"
-            )
+        """Encoders cannot write; they choose the option whose embedding is nearest."""
+        if model.architecture is Architecture.ENCODER and task.type is TaskType.GENERATION:
+            return f"model '{model.name}' is an Encoder, which cannot write the answers of a Generation task: use a Causal model"
         return None
 
     def proposals(self, group: Group) -> Sequence[Proposal]:
