@@ -1,0 +1,241 @@
+"""From a Job and its Pods to how an attempt stands and what it cost. Pure: objects in, the attempt's new state out.
+
+Every Job ends in one of these, whatever it did: a missing, cut, malformed or foreign report is a failed attempt with a
+reason. Money is charged for the seconds the container ran, as the node tells them; where nobody knows, for the longest it
+can have been, within what was reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from orrery.api.probe import Attempt, ProbeSpec, Report
+from orrery.controller.jobs import CONTAINER
+from orrery.controller.server import Object
+from orrery.planning.reports import Judgement, judge
+
+OUT_OF_MEMORY_EXIT = 137
+#: What trying again cannot mend, or would only pay for again.
+FINAL_REASONS = frozenset(
+    {
+        "OutOfMemory",
+        "DeadlineExceeded",
+        "InvalidData",
+        "InvalidSpec",
+        "DataNotFound",
+        "MissingColumn",
+        "EmptySplit",
+        "UnseenLabel",
+        "ModelNotFound",
+        "RevisionNotFound",
+        "AccessDenied",
+        "Unsupported",
+    }
+)
+#: Why a container never started, as the kubelet says it; each is worth telling the plan's owner.
+_WAITING = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An attempt as it stands now, and what it reported if it reported."""
+
+    attempt: Attempt
+    report: Report | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its cost is final."""
+        return self.attempt.phase in ("Succeeded", "Failed")
+
+
+def observe(
+    attempt: Attempt,
+    spec: ProbeSpec,
+    job: Object | None,
+    pods: Sequence[Object],
+    accelerators: int,
+    data_digest: str | None,
+    now: datetime,
+) -> Seen:
+    """How a Reserved, Queued or Running attempt stands.
+
+    ``job`` None means that it existed and is gone (a Reserved attempt whose Job was never made is the caller's to start);
+    ``pods`` are read once the Job has finished, or is gone. ``accelerators`` multiply wall seconds into accelerator-seconds.
+    """
+    if job is not None and not finished(job):
+        return Seen(_in_flight(attempt, job, pods))
+    ran = _ran(pods, job, attempt, now)
+    message = _termination_message(pods)
+    judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
+    reason, sentence = _verdict(job, pods, judgement, ran)
+    wall = min(ran.seconds, float(spec.deadline_seconds))
+    closed = attempt.model_copy(
+        update={
+            "phase": "Succeeded" if reason == "Completed" else "Failed",
+            "cost": charge(attempt, wall),
+            "seconds": Decimal(repr(round(wall * accelerators, 3))),
+            "started_at": ran.started or attempt.started_at,
+            "finished_at": ran.finished or timestamp(now),
+            "reason": reason,
+            "message": sentence[:1024] or None,
+        }
+    )
+    return Seen(closed, judgement.report)
+
+
+def charge(attempt: Attempt, wall_seconds: float) -> Decimal:
+    """Money for the seconds a container ran, at the price of the day it was reserved; never more than was reserved."""
+    exact = (attempt.price_per_hour or Decimal(0)) * Decimal(repr(wall_seconds)) / 3600
+    return min(exact.quantize(Decimal("0.000001"), rounding=ROUND_CEILING), attempt.reserved)
+
+
+def finished(job: Object) -> bool:
+    """Whether a Job is complete or has failed."""
+    return condition(job, "Complete") is not None or condition(job, "Failed") is not None
+
+
+def condition(body: Object, kind: str) -> dict[str, Any] | None:
+    """A condition that is True, or None."""
+    for found in (body.get("status") or {}).get("conditions") or []:
+        if found.get("type") == kind and found.get("status") == "True":
+            return dict(found)
+    return None
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, to the second, as Kubernetes writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_timestamp(text: str | None) -> datetime | None:
+    """A time as Kubernetes writes it, or None."""
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+
+
+def _in_flight(attempt: Attempt, job: Object, pods: Sequence[Object]) -> Attempt:
+    status = job.get("status") or {}
+    if (job.get("spec") or {}).get("suspend"):
+        waits = "the queue has not admitted it yet"
+        return attempt.model_copy(update={"phase": "Queued", "reason": "WaitingInQueue", "message": waits})
+    started = next((s for p in pods if (s := _container_state(p).get("running")) is not None), None)
+    if started is not None or (not pods and status.get("active") and attempt.phase == "Running"):
+        at = (started or {}).get("startedAt") or attempt.started_at
+        return attempt.model_copy(update={"phase": "Running", "started_at": at, "reason": None, "message": None})
+    reason, message = _why_pending(pods)
+    return attempt.model_copy(update={"phase": "Queued", "reason": reason, "message": message})
+
+
+def _why_pending(pods: Sequence[Object]) -> tuple[str, str]:
+    for pod in pods:
+        waiting = _container_state(pod).get("waiting") or {}
+        if waiting.get("reason") in _WAITING:
+            return str(waiting["reason"]), str(waiting.get("message") or waiting["reason"])[:1024]
+        for found in (pod.get("status") or {}).get("conditions") or []:
+            if found.get("type") == "PodScheduled" and found.get("status") == "False":
+                return "Unschedulable", str(found.get("message") or "no node has room for it")[:1024]
+    return "Pending", "its Pod has not started yet"
+
+
+def _container_state(pod: Object) -> dict[str, Any]:
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        if status.get("name") == CONTAINER:
+            return dict(status.get("state") or {})
+    return {}
+
+
+@dataclass(frozen=True)
+class _Ran:
+    seconds: float
+    started: str | None
+    finished: str | None
+    guessed: bool
+    began: bool
+
+
+def _ran(pods: Sequence[Object], job: Object | None, attempt: Attempt, now: datetime) -> _Ran:
+    """Wall seconds of all Pods of the attempt together."""
+    total, first, last, began = 0.0, None, None, False
+    for pod in pods:
+        state = _container_state(pod)
+        ended = state.get("terminated") or {}
+        begin = parse_timestamp(ended.get("startedAt") or (state.get("running") or {}).get("startedAt"))
+        if begin is None:
+            continue
+        end = parse_timestamp(ended.get("finishedAt")) or now
+        began = True
+        # the node's clock has whole seconds: anything that ran is charged at least one
+        total += max((end - begin).total_seconds(), 1.0)
+        first = min(first or begin, begin)
+        last = max(last or end, end)
+    if began and first and last:
+        seen = parse_timestamp(attempt.started_at)
+        if seen is not None and seen < first:  # an earlier Pod of this attempt is gone, and ran too
+            total, first = max(total, (last - seen).total_seconds()), seen
+        return _Ran(total, timestamp(first), timestamp(last), False, True)
+    if pods and job is not None and not (job.get("status") or {}).get("active"):
+        return _Ran(0.0, None, None, False, False)  # a Pod that never started a container used nothing
+    begin = parse_timestamp((job or {}).get("status", {}).get("startTime")) if job else None
+    begin = begin or parse_timestamp(attempt.started_at) or parse_timestamp(attempt.reserved_at)
+    end = now
+    for kind in ("Failed", "Complete"):
+        if job is not None and (c := condition(job, kind)) is not None:
+            end = parse_timestamp(c.get("lastTransitionTime")) or now
+    if begin is None:
+        return _Ran(float("inf"), None, None, True, True)
+    return _Ran(max((end - begin).total_seconds(), 1.0), timestamp(begin), timestamp(end), True, True)
+
+
+def _termination_message(pods: Sequence[Object]) -> bytes | None:
+    """The report of the Pod that ended last and said something."""
+    found = [
+        (str(ended.get("finishedAt") or ""), str(ended["message"]))
+        for pod in pods
+        if (ended := _container_state(pod).get("terminated") or {}).get("message")
+    ]
+    return max(found)[1].encode() if found else None
+
+
+def _verdict(job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran) -> tuple[str, str]:
+    report = judgement.report
+    if report is not None and report.error:
+        return report.reason or "ProbeFailed", report.error
+    if report is not None and report.complete:
+        return "Completed", ""
+    kept = f"; {len(report.trials)} of its measurements count" if report is not None and report.trials else ""
+    if job is None and not pods:
+        return "JobDeleted", "its Job was deleted before it finished; charged as if it had run until now"
+    failed = condition(job, "Failed") if job is not None else None
+    if failed and failed.get("reason") == "DeadlineExceeded":
+        if not ran.began:
+            return "Unschedulable", "its Pod did not start within the deadline; nothing is charged"
+        return "DeadlineExceeded", f"ended at its deadline{kept}"
+    ends = [e for pod in pods if (e := _container_state(pod).get("terminated")) is not None]
+    last = max(ends, key=lambda e: str(e.get("finishedAt") or ""), default=None)
+    if any(condition(pod, "DisruptionTarget") for pod in pods) or (last is None and pods and job is not None):
+        return "Disrupted", f"its Pod was taken away by the cluster{kept}"
+    if last is not None and last.get("reason") == "OOMKilled":
+        return "OutOfMemory", f"its container was killed at its memory limit{kept}"
+    if any((pod.get("status") or {}).get("reason") == "DeadlineExceeded" for pod in pods):
+        return "DeadlineExceeded", f"ended at its deadline{kept}"
+    if job is None:
+        return "JobDeleted", f"its Job was deleted before it finished{kept}"
+    if last is not None and last.get("exitCode") == OUT_OF_MEMORY_EXIT:
+        return (
+            "OutOfMemory",
+            f"killed with exit code {OUT_OF_MEMORY_EXIT}, as a container is when memory runs out{kept}",
+        )
+    if judgement.reason not in ("", "ReportMissing"):
+        return judgement.reason, judgement.message
+    if last is not None and last.get("exitCode"):
+        return "Crashed", f"its container ended with exit code {last['exitCode']}; its log says why{kept}"
+    if report is not None:
+        return "ReportIncomplete", f"its container ended with an unfinished report of {len(report.trials)} trials"
+    return "ReportMissing", "its Pod left no report; the Pod's log says why"

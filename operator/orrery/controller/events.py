@@ -1,0 +1,95 @@
+"""Kubernetes Events: what happened to a plan, for ``kubectl describe``. Best effort: nothing waits for them or rests on them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from orrery.api.base import API_VERSION
+from orrery.api.plan import AdaptationPlan
+from orrery.api.probe import Attempt
+from orrery.api.status import PlanStatus
+from orrery.controller.server import EVENTS, Object, Server, ServerError
+from orrery.planning.types import ProbeRequest
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED = 10_000
+
+
+@dataclass
+class Recorder:
+    """Writes Events; the same one (object, reason, message) is written once, whatever is reconciled how often."""
+
+    server: Server
+    instance: str = "orrery"
+    _told: dict[str, None] = field(default_factory=dict)
+
+    def started(self, plan: AdaptationPlan, request: ProbeRequest) -> None:
+        """A probe attempt was started."""
+        message = f"{request.name}, attempt {request.attempt}: {request.reason}; {request.reservation} reserved"
+        self._record(_reference(plan), "Normal", "ProbeStarted", message)
+
+    def attempt_ended(self, plan: AdaptationPlan, probe: str, attempt: Attempt) -> None:
+        """A probe attempt succeeded or failed."""
+        told = f": {attempt.message}" if attempt.message else ""
+        message = f"{probe}, attempt {attempt.number}, cost {attempt.cost}{told}"
+        kind, reason = ("Normal", "ProbeSucceeded") if attempt.phase == "Succeeded" else ("Warning", "ProbeFailed")
+        self._record(_reference(plan), kind, reason, message)
+
+    def answered(self, plan: AdaptationPlan, status: PlanStatus, before: Object) -> None:
+        """The plan has an answer it did not have before."""
+        old = (
+            (before.get("status") or {}).get("phase"),
+            ((before.get("status") or {}).get("recommendation") or {}).get("message"),
+        )
+        told = status.recommendation.message if status.recommendation else ""
+        if status.phase in ("Answered", "Infeasible", "Failed") and old != (status.phase, told or None):
+            ready = next((c for c in status.conditions if c.type == "Ready"), None)
+            message = told or (ready.message if ready else status.phase)
+            self._record(_reference(plan), "Normal" if status.phase == "Answered" else "Warning", status.phase, message)
+
+    def stalled(self, body: Object, reason: str, sentence: str) -> None:
+        """A person must act."""
+        meta = body["metadata"]
+        self._record(_involved(meta["name"], meta["namespace"], meta.get("uid", "")), "Warning", reason, sentence)
+
+    def _record(self, involved: Object, kind: str, reason: str, message: str) -> None:
+        identity = hashlib.sha256(f"{involved['uid']}\0{reason}\0{message}".encode()).hexdigest()[:16]
+        if identity in self._told:
+            return
+        self._told[identity] = None
+        while len(self._told) > _REMEMBERED:
+            self._told.pop(next(iter(self._told)))
+        now = datetime.now(UTC)
+        event: Object = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{involved['name'][:200]}.{identity}", "namespace": involved["namespace"]},
+            "involvedObject": involved,
+            "reason": reason,
+            "message": message[:1024],
+            "type": kind,
+            "action": reason,
+            "reportingComponent": "orrery.dev/operator",
+            "reportingInstance": self.instance[:128],
+            "source": {"component": "orrery"},
+            "firstTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "count": 1,
+        }
+        try:
+            self.server.create(EVENTS, event)
+        except ServerError as error:
+            log.debug("event %s not written: %s", reason, error)
+
+
+def _reference(plan: AdaptationPlan) -> Object:
+    return _involved(plan.metadata.name, plan.metadata.namespace, plan.metadata.uid)
+
+
+def _involved(name: str, namespace: str, uid: str) -> Object:
+    return {"apiVersion": API_VERSION, "kind": "AdaptationPlan", "name": name, "namespace": namespace, "uid": uid}

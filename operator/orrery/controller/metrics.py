@@ -1,0 +1,158 @@
+"""Prometheus metrics of the operator: base units, no label whose values a plan can multiply.
+
+A plan's own series carry its namespace and name, never its candidates, and go when the plan goes. Amounts are in the price
+list's currency, one an operator: a currency label would break every sum.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from decimal import Decimal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+import orrery
+from orrery.api.plan import AdaptationPlan
+from orrery.api.probe import Attempt, ProbeSpec
+from orrery.api.status import PlanStatus
+from orrery.controller.world import Key
+from orrery.planning.types import Step
+
+_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_STATES = ("queued", "running", "succeeded", "failed", "reused")
+
+
+class Metrics:
+    """All series, in a registry of their own; thread-safe as prometheus_client is."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._series: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
+        self._watched: dict[str, float] = {}
+        plan, r = ["namespace", "plan"], self.registry
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"orrery_{name}", text, [*plan, *labels], registry=r)
+
+        self.condition = gauge("plan_condition", "1 for the status each condition has.", "type", "status")
+        self.budget = gauge("plan_budget", "Most that probing may cost, in the price list's currency.")
+        self.reserved = gauge("plan_reserved", "Worst case of the probes in flight.")
+        self.spent = gauge("plan_spent", "Paid for finished probe attempts.")
+        self.cost = gauge("plan_predicted_cost", "Total cost of the recommendation over the horizon.", "bound")
+        self.quality = gauge("plan_predicted_quality", "Quality of the recommendation, in the metric's unit.", "bound")
+        self.probes = gauge("plan_probes", "Probes of the plan by state.", "state")
+        self.error = gauge("plan_prediction_error", "Measured minus predicted quality of the confirmed recommendation.")
+        self.outcomes = Counter(
+            "orrery_probe_attempts", "Probe attempts that ended.", ["namespace", "outcome"], registry=r
+        )
+        self.probe_cost = Counter("orrery_probe_cost", "Money paid for probe attempts.", ["namespace"], registry=r)
+        self.accelerator = Counter(
+            "orrery_probe_accelerator_seconds", "Used by probe attempts.", ["accelerator", "capacity_type"], registry=r
+        )
+        self.probe_seconds = Histogram(
+            "orrery_probe_seconds", "Wall time of probe attempts.", buckets=_SECONDS, registry=r
+        )
+        self.queue_wait = Histogram(
+            "orrery_probe_queue_wait_seconds",
+            "From reservation to the container's start.",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.reconcile = Histogram("orrery_reconcile_seconds", "One look at one plan.", buckets=_FAST, registry=r)
+        self.wake = Histogram(
+            "orrery_wake_to_status_seconds",
+            "From a plan's first wake to the end of its reconcile.",
+            buckets=_FAST,
+            registry=r,
+        )
+        self.errors = Counter(
+            "orrery_reconcile_errors", "Reconciles that failed and come back.", ["reason"], registry=r
+        )
+        self.calls = Counter(
+            "orrery_api_requests", "Requests to the API server.", ["verb", "resource", "code"], registry=r
+        )
+        self.queue = Gauge("orrery_queue_length", "Plans that wait to be looked at.", registry=r)
+        self.leader = Gauge("orrery_lease_held", "1 while this operator holds its Lease.", registry=r)
+        self.repaired = Counter(
+            "orrery_watch_missed_changes", "Changes a list showed and no watch had.", ["resource"], registry=r
+        )
+        since = Gauge("orrery_watch_last_event_age_seconds", "Since the last watch event.", ["resource"], registry=r)
+        self._since = since
+        Info("orrery_build", "Version of the operator.", registry=r).info({"version": orrery.__version__})
+
+    # ---- plans
+
+    def plan(self, plan: AdaptationPlan, status: PlanStatus, step: Step) -> None:
+        """Everything that a plan's status says in numbers."""
+        key = (plan.metadata.namespace, plan.metadata.name)
+        wanted: dict[tuple[Gauge, tuple[str, ...]], float] = {}
+
+        def put(gauge: Gauge, value: Decimal | float, *labels: str) -> None:
+            wanted[gauge, (*key, *labels)] = float(value)
+
+        for condition in status.conditions:
+            for value in ("True", "False", "Unknown"):
+                put(self.condition, condition.status == value, condition.type, value)
+        put(self.budget, plan.spec.budget.max_probe_cost)
+        if status.spend:
+            put(self.spent, status.spend.cost)
+            put(self.reserved, status.spend.reserved)
+        if status.progress:
+            for state in _STATES:
+                put(self.probes, getattr(status.progress, state), state)
+        if best := status.recommendation:
+            for bound in ("predicted", "lower", "upper"):
+                put(self.quality, getattr(best.quality, bound), bound)
+            for bound, amount in (
+                ("predicted", best.cost.total),
+                ("lower", best.cost.lower),
+                ("upper", best.cost.upper),
+            ):
+                put(self.cost, amount, bound)
+        with self._lock:
+            for (gauge, labels), number in wanted.items():
+                gauge.labels(*labels).set(number)
+            for gauge, labels in self._series[key] - set(wanted):
+                gauge.remove(*labels)
+            self._series[key] = set(wanted)
+
+    def forget(self, key: Key) -> None:
+        """Drop the series of a plan that is gone."""
+        with self._lock:
+            for gauge, labels in self._series.pop(key, set()):
+                gauge.remove(*labels)
+
+    def attempt_ended(self, plan: AdaptationPlan, spec: ProbeSpec, attempt: Attempt) -> None:
+        """Count what an attempt cost and how it ended."""
+        namespace = plan.metadata.namespace
+        self.outcomes.labels(namespace, attempt.reason or attempt.phase).inc()
+        self.probe_cost.labels(namespace).inc(float(attempt.cost or 0))
+        used = float(attempt.seconds or 0)
+        for accelerator in plan.spec.accelerators:
+            if accelerator.name == spec.accelerator:
+                self.accelerator.labels(accelerator.name, accelerator.capacity_type.value).inc(used)
+                self.probe_seconds.observe(used / accelerator.count)
+
+    # ---- the operator itself
+
+    def api_call(self, verb: str, resource: str, status: int) -> None:
+        """Count a request."""
+        self.calls.labels(verb, resource, str(status)).inc()
+
+    def watched(self, resource: str) -> None:
+        """A watch event came."""
+        self._watched[resource] = self._clock()
+
+    def refresh(self, queued: int, leading: bool) -> None:
+        """Bring the gauges that are read off a clock up to date; called before a scrape."""
+        now = self._clock()
+        for resource, at in list(self._watched.items()):
+            self._since.labels(resource).set(now - at)
+        self.queue.set(queued)
+        self.leader.set(leading)

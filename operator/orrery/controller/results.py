@@ -1,0 +1,79 @@
+"""Every row of a plan in a ConfigMap: what is too large for a status, complete and compressed.
+
+``results.jsonl.gz`` holds one JSON object a candidate. 10,000 rows stay far below the 1 MiB that etcd takes; should rows ever
+not fit, the least attractive are left out and ``summary.json`` says how many.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from orrery.api.base import GROUP
+from orrery.controller.records import owner_reference
+from orrery.controller.server import Object
+from orrery.planning.types import ResultRow
+
+DIGEST = f"{GROUP}/results-digest"
+_LIMIT = 900_000
+_SIGNIFICANT_DIGITS = 6
+
+
+def config_map_name(plan: str) -> str:
+    """Name of the results object.
+
+    >>> config_map_name("intents")
+    'intents-results'
+    """
+    return f"{plan[:240]}-results"
+
+
+def build(plan: Object, rows: Sequence[ResultRow]) -> Object:
+    """The ConfigMap; equal rows give equal bytes."""
+    lines = [json.dumps(_plain(dataclasses.asdict(row)), sort_keys=True, separators=(",", ":")) for row in rows]
+    kept = len(lines)
+    packed = _packed(lines)
+    while len(packed) * 4 / 3 > _LIMIT:
+        kept = kept * 9 // 10
+        packed = _packed(lines[:kept])
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    name, namespace = plan["metadata"]["name"], plan["metadata"]["namespace"]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": config_map_name(name),
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "orrery"},
+            "annotations": {DIGEST: digest[:32]},
+            "ownerReferences": [owner_reference(plan, controller=True)],
+        },
+        "data": {"summary.json": json.dumps({"candidates": len(lines), "rows": kept}, sort_keys=True)},
+        "binaryData": {"results.jsonl.gz": base64.b64encode(packed).decode()},
+    }
+
+
+def read(config_map: Object) -> list[dict[str, Any]]:
+    """The rows of a results object, as plain JSON."""
+    packed = base64.b64decode(config_map["binaryData"]["results.jsonl.gz"])
+    return [json.loads(line) for line in gzip.decompress(packed).decode().splitlines()]
+
+
+def _packed(lines: Sequence[str]) -> bytes:
+    return gzip.compress("\n".join(lines).encode(), mtime=0)
+
+
+def _plain(value: Any) -> Any:
+    """Floats cut to a few digits: a different sum order must not look like a different result."""
+    if isinstance(value, float):
+        return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,208 @@
+"""The API server as the controller uses it: plain objects in and out, every call with a deadline and counted.
+
+The official client authenticates and keeps the connections; its models are left out, since they would parse every field of
+thousands of objects to read three of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from orrery.api.base import GROUP, VERSION
+
+Object = dict[str, Any]
+
+#: (connect, read) seconds of one request; a server that does not answer in that time is asked again later. Not longer than
+#: the margin of the Lease: a write that was sent while it was held must have landed before another operator may take it.
+TIMEOUT = (5, 10)
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind as its URL knows it."""
+
+    kind: str
+    path: str  #: group and version, e.g. ``/apis/batch/v1``
+    plural: str
+    namespaced: bool = True
+
+    def url(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """Path of an object or a collection."""
+        parts = [self.path]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts += [self.plural, *(p for p in (name, subresource) if p)]
+        return "/".join(parts)
+
+
+_OURS = f"/apis/{GROUP}/{VERSION}"
+PLANS = Resource("AdaptationPlan", _OURS, "adaptationplans")
+PROBES = Resource("AdaptationProbe", _OURS, "adaptationprobes")
+PRICE_LISTS = Resource("PriceList", _OURS, "pricelists", namespaced=False)
+JOBS = Resource("Job", "/apis/batch/v1", "jobs")
+PODS = Resource("Pod", "/api/v1", "pods")
+CONFIG_MAPS = Resource("ConfigMap", "/api/v1", "configmaps")
+EVENTS = Resource("Event", "/api/v1", "events")
+LEASES = Resource("Lease", "/apis/coordination.k8s.io/v1", "leases")
+
+
+class ServerError(Exception):
+    """A request failed; ``status`` is the HTTP status, 0 when no answer came. Worth another try later."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(ServerError):  # noqa: N818  # reads as what happened
+    """404."""
+
+
+class Conflict(ServerError):  # noqa: N818  # reads as what happened
+    """409: it exists already, or it changed since it was read."""
+
+
+class Refused(ServerError):  # noqa: N818  # reads as what happened
+    """400, 403 or 422: the same request will be refused again; a person must act."""
+
+
+class Server:
+    """Requests to the API server; safe to share between threads."""
+
+    def __init__(self, api_client: client.ApiClient, on_call: Callable[[str, str, int], None] | None = None) -> None:
+        self._client = api_client
+        self._on_call = on_call or (lambda verb, resource, status: None)
+
+    @classmethod
+    def connect(cls, connections: int, on_call: Callable[[str, str, int], None] | None = None) -> Server:
+        """As a Pod's service account, or as KUBECONFIG says."""
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = connections
+        configuration.retries = 0  # the queue retries, with a delay that grows and where it can be seen
+        return cls(client.ApiClient(configuration), on_call)
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """One object; raises NotFound."""
+        return self._call("GET", resource, resource.url(namespace, name))
+
+    def list(self, resource: Resource, namespace: str | None, selector: str | None = None) -> Iterator[Object]:
+        """All objects, page by page; ``namespace`` None lists every namespace."""
+        query = {"limit": str(_PAGE)}
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = self._call("GET", resource, resource.url(namespace), query=query)
+            for item in page.get("items") or []:
+                item.setdefault("kind", resource.kind)
+                yield item
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            query = {**query, "continue": token}
+
+    def create(self, resource: Resource, body: Object) -> Object:
+        """Create an object; raises Conflict when the name is taken."""
+        return self._call("POST", resource, resource.url(body["metadata"].get("namespace")), body=body)
+
+    def replace(self, resource: Resource, body: Object, subresource: str | None = None) -> Object:
+        """Replace the object (or its status) as it was read; raises Conflict when it changed since."""
+        meta = body["metadata"]
+        return self._call("PUT", resource, resource.url(meta.get("namespace"), meta["name"], subresource), body=body)
+
+    def merge(self, resource: Resource, namespace: str | None, name: str, patch: Object) -> Object:
+        """JSON merge patch; carry ``metadata.resourceVersion`` in it to make it conditional."""
+        return self._call(
+            "PATCH",
+            resource,
+            resource.url(namespace, name),
+            body=patch,
+            content_type="application/merge-patch+json",
+        )
+
+    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str | None = None) -> None:
+        """Delete an object and, in the background, what it owns; gone already is fine."""
+        body: Object = {"propagationPolicy": "Background"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            self._call("DELETE", resource, resource.url(namespace, name), body=body)
+        except (NotFound, Conflict):
+            return
+
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the server."""
+        answer = self._send("GET", "/version", {}, None, {})
+        digits = ["".join(c for c in str(answer.get(k, "0")) if c.isdigit()) or "0" for k in ("major", "minor")]
+        return int(digits[0]), int(digits[1])
+
+    def _call(
+        self,
+        method: str,
+        resource: Resource,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        status = 0
+        try:
+            answer = self._send(method, url, dict(query or {}), body, headers)
+            status = 200
+            return answer
+        except ServerError as error:
+            status = error.status
+            raise
+        finally:
+            self._on_call(method, resource.plural, status)
+
+    def _send(
+        self, method: str, url: str, query: dict[str, str], body: Object | None, headers: dict[str, str]
+    ) -> Object:
+        try:
+            verb, address, head, content, form = self._client.param_serialize(
+                method,
+                url,
+                query_params=list(query.items()),
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = self._client.call_api(verb, address, head, content, form, _request_timeout=TIMEOUT)
+            raw = response.read()
+        except ApiException as error:
+            raise _translated(int(error.status or 0), _message(error.body or error.reason)) from None
+        except Exception as error:  # urllib3's many: refused, reset, timed out, cut short
+            raise ServerError(0, f"{type(error).__name__}: {error}"[:300]) from error
+        if not 200 <= response.status < 300:
+            raise _translated(response.status, _message(raw))
+        try:
+            answer = json.loads(raw) if raw else {}
+        except ValueError as error:
+            raise ServerError(0, f"the answer is not JSON: {error}") from None
+        return answer if isinstance(answer, dict) else {}
+
+
+def _message(body: Any) -> str:
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    try:
+        return str(json.loads(text).get("message", text))[:1000]
+    except (ValueError, AttributeError):
+        return text[:1000]
+
+
+def _translated(status: int, message: str) -> ServerError:
+    kinds: dict[int, type[ServerError]] = {404: NotFound, 409: Conflict, 400: Refused, 403: Refused, 422: Refused}
+    return kinds.get(status, ServerError)(status, message)
