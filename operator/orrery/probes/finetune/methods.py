@@ -1,0 +1,14 @@
+"""How a fine-tuning trial is measured: for real, by the proxy, or through the kernel."""
+
+from __future__ import annotations
+
+from orrery.api.probe import Method, Trial, TrialResult
+from orrery.probes.finetune.direct import Kind, measure_tuning
+from orrery.probes.session import Session, Unsupported
+
+
+def measure_by_method(session: Session, trial: Trial, kind: Kind) -> TrialResult:
+    """Measure ``trial`` by its fidelity's method."""
+    if trial.fidelity.method is Method.DIRECT:
+        return measure_tuning(session, trial, kind)
+    raise Unsupported(f"{trial.strategy} is not measured by {trial.fidelity.method} yet: write Direct")
