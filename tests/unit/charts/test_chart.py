@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from typing import Any
 
 import helm_python as helm
@@ -11,6 +14,10 @@ from syrupy.assertion import SnapshotAssertion
 
 from orrery.api.crd import RESOURCES, definition
 from orrery.api.load import parse
+from orrery.controller.jobs import JobSettings, build_probe_job
+from orrery.controller.metrics import Metrics
+from orrery.controller.settings import Settings
+from tests.unit.api.manifests import PLAN, PROBE
 from tests.unit.charts.rendering import CHART, VARIANTS, objects, of_kind, texts
 
 pytestmark = pytest.mark.unit
@@ -114,11 +121,9 @@ def test_one_namespace_is_one_namespace() -> None:
     grants = granted(objects(VARIANTS["namespaced"]))
     assert set(grants) == {"", "team-a", "orrery-system"}
     assert grants[""] == {("orrery.dev", "pricelists", verb) for verb in ("get", "list", "watch")}
-    assert grants["orrery-system"] == {
-        ("coordination.k8s.io", "leases", v) for v in ("create", "get", "update", "patch")
-    }
+    assert grants["orrery-system"] == {("coordination.k8s.io", "leases", v) for v in ("create", "get", "update")}
     everywhere = granted(objects({}))
-    assert everywhere[""] == grants[""] | grants["team-a"] | {("", "namespaces", verb) for verb in ("list", "watch")}
+    assert everywhere[""] == grants[""] | grants["team-a"]
 
 
 def test_a_plans_author_needs_no_right_of_the_operator() -> None:
@@ -128,6 +133,37 @@ def test_a_plans_author_needs_no_right_of_the_operator() -> None:
     assert {r for rule in edit["rules"] for r in rule["resources"]} == {"adaptationplans"}
     view = roles["orrery-system-orrery-view"]
     assert {verb for rule in view["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+
+
+def test_alerts_ask_for_series_that_the_operator_has() -> None:
+    (rule,) = of_kind(objects(VARIANTS["everything"]), "PrometheusRule")
+    alerts = [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
+    assert len({alert["alert"] for alert in alerts}) == len(alerts) >= 6
+    exposed = {
+        name: family
+        for family in Metrics().registry.collect()
+        for name in (family.name, f"{family.name}_total", f"{family.name}_info")
+    }
+    for alert in alerts:
+        assert alert["annotations"]["summary"] and alert["labels"]["severity"] in ("info", "warning", "critical")
+        for name in re.findall(r"orrery_\w+", alert["expr"]):
+            assert name in exposed, f"{alert['alert']} asks for {name}, which nothing exposes"
+
+
+def test_the_operator_reads_what_the_chart_sets() -> None:
+    (deployment,) = of_kind(objects(VARIANTS["everything"]), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    env = {e["name"]: e.get("value", "given") for e in container["env"] if e["name"].startswith("ORRERY_")}
+    settings = Settings.from_environment(env)
+    assert settings.namespace is None and settings.own_namespace == settings.identity == "given"
+    assert settings.jobs.image == "orrery-probe:cuda" and settings.jobs.assets_claim == "assets"
+    assert settings.jobs.default_memory == "8Gi" and settings.workers == 8
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"metrics": settings.metrics_port, "health": settings.health_port}
+    source = inspect.getsource(sys.modules[Settings.__module__])
+    assert all(f'"{name}"' in source for name in env), "the chart sets a variable that nothing reads"
+    alone = Settings.from_environment({**env, "ORRERY_NAMESPACE": "team-a"})
+    assert alone.namespace == "team-a"
 
 
 def test_probes_are_shut_in() -> None:
@@ -150,9 +186,6 @@ def test_probes_are_shut_in() -> None:
 
 
 def test_the_policy_selects_what_the_operator_makes() -> None:
-    from orrery.controller.jobs import JobSettings, build_probe_job
-    from tests.unit.api.manifests import PLAN, PROBE
-
     plan, probe = parse(PLAN), parse(PROBE)
     job = build_probe_job(probe, 1, plan.spec, JobSettings(image="probe:1"))  # type: ignore[arg-type,union-attr]
     policies = of_kind(objects(VARIANTS["namespaced"]), "NetworkPolicy")
@@ -171,7 +204,7 @@ def test_the_policy_selects_what_the_operator_makes() -> None:
         ({"metrics": {"port": 0}}, "port"),
         ({"priceList": {"spec": {"accelerators": [{"name": "cpu", "pricePerHour": 0.1}]}}}, "pricePerHour"),
         ({"probe": {"memory": "8GB"}}, "memory"),
-        ({"logLevel": "loud"}, "logLevel"),
+        ({"workers": 0}, "workers"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: dict[str, Any], words: str) -> None:
