@@ -5,28 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from orrery.laws.posterior import Array, Link
 
 
 @dataclass(frozen=True)
 class Curves:
-    """n curves of m measurements: sizes, link-scale values, standard errors and weights, all (n, m); 0 where unseen."""
+    """n curves of m measurements: sizes, link-scale values and standard errors, all (n, m).
+
+    What was not measured has value 0 and an infinite standard error.
+    """
 
     sizes: Array
     values: Array
     noise_sd: Array
-    weights: Array
 
     @property
-    def seen(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def seen(self) -> NDArray[np.bool_]:
         """Where there is a measurement."""
         return np.isfinite(self.noise_sd)
 
     def rows(self, index: slice) -> Curves:
         """The selected curves."""
-        return Curves(self.sizes[index], self.values[index], self.noise_sd[index], self.weights[index])
+        return Curves(self.sizes[index], self.values[index], self.noise_sd[index])
 
 
 def check_curves(sizes: ArrayLike, scores: ArrayLike, *, link: Link, noise_sd: ArrayLike | None = None) -> Curves:
@@ -67,5 +69,4 @@ def check_curves(sizes: ArrayLike, scores: ArrayLike, *, link: Link, noise_sd: A
         sizes=np.broadcast_to(x, y.shape).copy(),
         values=values,
         noise_sd=np.where(seen, noise, np.inf),
-        weights=seen.astype(np.float64),
     )

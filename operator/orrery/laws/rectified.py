@@ -25,6 +25,7 @@ from orrery.laws.posterior import Array, Link, Posterior
 _PARAMETERS = 4
 _LARGEST_EXPONENT = 50.0
 _WIDE = 3.0
+_STEPS = 20
 _BLOCK = 128  # curves worked on at once: the draws of one block stay in cache
 
 
@@ -34,16 +35,19 @@ class RectifiedPrior:
 
     ``start`` is ln L0 for losses and logit(L0 / (1 - chance)) for error rates. ``zero_shot_gap`` and ``zero_shot_sd``
     say where a zero-shot measurement lies above the start of the curve on the link scale: an untuned model has not yet
-    seen the task's format, so its score is only loosely tied to the curve. ``model_sd`` is the law's own misfit at a
-    measured size, ``drift_sd`` what it gathers per square root of a factor e beyond the largest measured size.
+    seen the task's format, so its score is only loosely tied to the curve. What the law leaves out is ``misfit_sd``, new
+    at every size, and a slow drift: a Matern 3/2 process of ln D with standard deviation ``drift_sd`` and length
+    ``drift_length`` (in units of ln D). The drift lets the last measured slopes outweigh the law where the two differ.
     """
 
     mean: Array
     covariance: Array
     zero_shot_gap: float
     zero_shot_sd: float
-    model_sd: float
+    misfit_sd: float
     drift_sd: float
+    drift_length: float
+    unseen_sd: float
 
     def __post_init__(self) -> None:
         if self.mean.shape != (_PARAMETERS,) or self.covariance.shape != (_PARAMETERS, _PARAMETERS):
@@ -58,10 +62,12 @@ class RectifiedPrior:
 LOSS_PRIOR = RectifiedPrior(
     mean=np.array([np.log(3.0), -0.8, np.log(5e3), np.log(0.4)]),
     covariance=np.diag([0.55, 1.2, 2.5, 0.45]) ** 2,
-    zero_shot_gap=0.25,
-    zero_shot_sd=0.4,
-    model_sd=0.01,
+    zero_shot_gap=0.5,
+    zero_shot_sd=0.5,
+    misfit_sd=0.004,
     drift_sd=0.02,
+    drift_length=4.2,
+    unseen_sd=0.5,
 )
 
 #: Error rates: anything between hopeless and nearly solved; pre-training is worth some hundreds of examples.
@@ -70,8 +76,10 @@ ERROR_PRIOR = RectifiedPrior(
     covariance=np.diag([1.6, 1.4, 2.0, 0.5]) ** 2,
     zero_shot_gap=0.2,
     zero_shot_sd=0.8,
-    model_sd=0.05,
-    drift_sd=0.08,
+    misfit_sd=0.03,
+    drift_sd=0.12,
+    drift_length=4.2,
+    unseen_sd=0.5,
 )
 
 
@@ -138,33 +146,42 @@ def _unit_draws(count: int, seed: int) -> Array:
 
 @dataclass(frozen=True)
 class RectifiedPosterior:
-    """Weighted parameter draws (n, K, 4) of n curves, and their misfit."""
+    """Weighted parameter draws (n, K, 4) of n curves, what they were fitted to, and how badly the law fits each."""
 
     draws: Array
     weights: Array
     misfit: Array
-    largest: Array
     link: Link
     chance: float
     prior: RectifiedPrior = field(repr=False)
+    data: Curves = field(repr=False)
+    whitening: Array = field(repr=False)
 
     def predict(self, sizes: ArrayLike) -> Posterior:
         """Posterior of the curve at ``sizes`` (p,): mean and sd have shape (n, p).
 
-        The standard deviation holds the spread of the draws, the law's misfit and its drift beyond the largest measured
-        size; sampling noise of a new measurement is not in it.
+        The standard deviation holds the spread of the draws and the law's misfit and drift; sampling noise of a new
+        measurement is not in it.
         """
         at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
         if at.ndim != 1 or not (np.isfinite(at).all() and (at >= 0).all()):
             raise ValueError(f"sizes to forecast must be a list of finite numbers of examples >= 0; found {sizes!r}")
-        values = np.concatenate(
-            [curve(self.draws[i : i + _BLOCK], at, self.link, self.chance) for i in range(0, len(self.draws), _BLOCK)]
-        )
-        mean = np.einsum("nk,nkp->np", self.weights, values)
-        spread = np.einsum("nk,nkp->np", self.weights, (values - mean[:, None]) ** 2)
-        reach = np.log(np.maximum(at, 1.0)) - np.log(np.maximum(self.largest, 1.0))[:, None]
-        own = self.prior.model_sd**2 + self.prior.drift_sd**2 * np.maximum(reach, 0.0)
-        return Posterior(mean, np.sqrt(spread * self.misfit[:, None] + own * self.misfit[:, None]), self.link)
+        parts = [self._block(slice(i, i + _BLOCK), at) for i in range(0, len(self.draws), _BLOCK)]
+        mean, variance = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return Posterior(mean, np.sqrt(variance), self.link)
+
+    def _block(self, rows: slice, at: Array) -> tuple[Array, Array]:
+        data, whitening = self.data.rows(rows), self.whitening[rows]
+        cross = _drift(data.sizes[:, :, None], at[None, None, :], self.prior) * data.seen[:, :, None]
+        lifted = whitening @ cross
+        residual = data.values[:, None] - curve(self.draws[rows], data.sizes[:, None], self.link, self.chance)
+        values = curve(self.draws[rows], at, self.link, self.chance)
+        values += residual @ np.swapaxes(whitening, 1, 2) @ lifted
+        mean = np.einsum("nk,nkp->np", self.weights[rows], values)
+        spread = np.einsum("nk,nkp->np", self.weights[rows], (values - mean[:, None]) ** 2)
+        own = self.prior.misfit_sd**2 + np.maximum(self.prior.drift_sd**2 - (lifted**2).sum(axis=1), 0.0)
+        unseen = np.where(data.seen.any(axis=1, keepdims=True), 0.0, self.prior.unseen_sd**2)
+        return mean, (spread + own) * self.misfit[rows, None] + unseen
 
     def pretraining_worth(self) -> Array:
         """Posterior median of D0, the number of examples pre-training is worth, one per curve."""
@@ -173,6 +190,24 @@ class RectifiedPosterior:
         pick = np.argmax(cumulative >= 0.5 * cumulative[:, -1:], axis=1)
         chosen = np.take_along_axis(order, pick[:, None], 1)
         return np.exp(np.take_along_axis(self.draws[..., 2], chosen, 1)[:, 0])
+
+
+def _drift(a: Array, b: Array, prior: RectifiedPrior) -> Array:
+    """Covariance of the drift between sizes; a zero-shot score (size 0) has a gap of its own and shares none."""
+    both = (a > 0) & (b > 0)
+    ratio = np.log(np.where(a > 0, a, 1.0)) - np.log(np.where(b > 0, b, 1.0))
+    distance = np.sqrt(3) * np.abs(ratio) / prior.drift_length
+    return np.asarray(np.where(both, prior.drift_sd**2 * (1 + distance) * np.exp(-distance), 0.0))
+
+
+def _whitening(data: Curves, prior: RectifiedPrior) -> Array:
+    """W (n, m, m) with W r of unit covariance for a residual r; columns of what was not measured are 0."""
+    own = np.where(data.sizes == 0, prior.zero_shot_sd**2, prior.misfit_sd**2)
+    noise = np.where(data.seen, np.where(data.seen, data.noise_sd, 0.0) ** 2 + own, 1.0)
+    together = data.seen[:, :, None] & data.seen[:, None, :]
+    covariance = np.where(together, _drift(data.sizes[:, :, None], data.sizes[:, None, :], prior), 0.0)
+    root = np.linalg.cholesky(covariance + noise[:, :, None] * np.eye(noise.shape[1]))
+    return np.linalg.inv(root) * data.seen[:, None, :]
 
 
 def fit(
@@ -203,82 +238,84 @@ def fit(
     Notes
     -----
     Prior draws are screened, the best starts damped Gauss-Newton on the log posterior, and draws from the Laplace
-    approximation are reweighted to the true posterior. Where the residuals are larger than the noise allows (a rising
-    loss, a wrong law), all spread is widened by their ratio.
+    approximation are reweighted to the true posterior. Where the residuals are larger than noise and drift allow (a
+    rising loss, a wrong law), all spread is widened by their ratio.
     """
     prior = default_prior(link) if prior is None else prior
     default_prior(link)
     if not 0 <= chance < 1:
         raise ValueError(f"chance is the score of guessing, a share in [0, 1); found {chance}")
     data = check_curves(sizes, scores, link=link, noise_sd=noise_sd)
-    zero = data.sizes == 0
     shift = prior.zero_shot_gap if link is Link.LOG else -prior.zero_shot_gap
-    extra = np.where(zero, prior.zero_shot_sd**2, prior.model_sd**2)
-    data = replace(
-        data, values=data.values - shift * zero, weights=np.where(data.seen, 1 / (data.noise_sd**2 + extra), 0.0)
-    )
-    precision = np.asarray(np.linalg.inv(prior.covariance), dtype=np.float64)
+    data = replace(data, values=data.values - shift * ((data.sizes == 0) & data.seen))
+    whitening = _whitening(data, prior)
+    target = _Target(prior, np.asarray(np.linalg.inv(prior.covariance), dtype=np.float64), link, chance)
     unit = _unit_draws(draws, seed)
-    parts = [
-        _fit_block(data.rows(slice(i, i + _BLOCK)), prior, precision, unit, draws, link, chance)
-        for i in range(0, len(data.values), _BLOCK)
-    ]
+    blocks = [slice(i, i + _BLOCK) for i in range(0, len(data.values), _BLOCK)]
+    parts = [_fit_block(data.rows(rows), whitening[rows], target, unit) for rows in blocks]
     theta, weights, misfit = (np.concatenate(p) for p in zip(*parts, strict=True))
-    largest = np.where(data.seen, data.sizes, 0.0).max(axis=1, initial=0.0)
-    return RectifiedPosterior(theta, weights, misfit, largest, link, chance, prior)
+    return RectifiedPosterior(theta, weights, misfit, link, chance, prior, data, whitening)
 
 
-def _log_posterior(
-    theta: Array, data: Curves, prior: RectifiedPrior, precision: Array, link: Link, chance: float
-) -> Array:
-    """Unnormalised log posterior of theta (n, k, 4), shape (n, k)."""
-    residual = data.values[:, None] - curve(theta, data.sizes[:, None], link, chance)
-    offset = theta - prior.mean
-    fit_term = np.einsum("nkm,nm->nk", residual**2, data.weights)
-    return np.asarray(-0.5 * (fit_term + np.einsum("nki,ij,nkj->nk", offset, precision, offset)))
+@dataclass(frozen=True)
+class _Target:
+    """The unnormalised log posterior and its pieces."""
+
+    prior: RectifiedPrior
+    precision: Array
+    link: Link
+    chance: float
+
+    def log_density(self, theta: Array, data: Curves, whitening: Array) -> Array:
+        """For theta (n, k, 4), shape (n, k)."""
+        residual = data.values[:, None] - curve(theta, data.sizes[:, None], self.link, self.chance)
+        whitened = residual @ np.swapaxes(whitening, 1, 2)
+        offset = theta - self.prior.mean
+        return np.asarray(-0.5 * ((whitened**2).sum(axis=2) + ((offset @ self.precision) * offset).sum(axis=2)))
 
 
-def _fit_block(
-    data: Curves, prior: RectifiedPrior, precision: Array, unit: Array, draws: int, link: Link, chance: float
-) -> tuple[Array, Array, Array]:
-    count = len(data.values)
-    root = np.linalg.cholesky(prior.covariance)
-    starts = np.vstack([prior.mean, prior.mean + unit[:64] @ root.T])
-    score = _log_posterior(np.broadcast_to(starts, (count, *starts.shape)), data, prior, precision, link, chance)
-    theta = starts[np.argmax(score, axis=1)]
-    best = score.max(axis=1)
-    damping = np.full(count, 1e-2)
-    for _ in range(20):
-        value, jacobian = _evaluate(theta, data.sizes, link, chance)
-        weighted = jacobian * data.weights[..., None]
-        hessian = np.swapaxes(weighted, 1, 2) @ jacobian + precision
-        gradient = np.einsum("nmi,nm->ni", weighted, data.values - value) - (theta - prior.mean) @ precision
-        diagonal = np.einsum("nii->ni", hessian)
-        step = np.linalg.solve(
-            hessian + (damping[:, None] * diagonal)[..., None] * np.eye(_PARAMETERS), gradient[..., None]
-        )
-        trial = theta + step[..., 0]
-        reached = _log_posterior(trial[:, None], data, prior, precision, link, chance)[:, 0]
+def _fit_block(data: Curves, whitening: Array, target: _Target, unit: Array) -> tuple[Array, Array, Array]:
+    prior = target.prior
+    starts = np.vstack([prior.mean, prior.mean + unit[:64] @ np.linalg.cholesky(prior.covariance).T])
+    score = target.log_density(np.broadcast_to(starts, (len(data.values), *starts.shape)), data, whitening)
+    theta, hessian = _climb(starts[np.argmax(score, axis=1)], score.max(axis=1), data, whitening, target)
+    # The posterior of an unidentified floor is long and bent, and a Laplace proposal never reaches its ends: half of
+    # the proposals come from a normal three times as wide, weighted by the mixture they were drawn from.
+    points = unit.copy()
+    points[len(unit) // 2 :] *= _WIDE
+    radius = 0.5 * (points**2).sum(axis=1)
+    log_mixture = np.logaddexp(-radius, -radius / _WIDE**2 - _PARAMETERS * np.log(_WIDE))
+    proposals = theta[:, None] + points @ np.swapaxes(np.linalg.cholesky(np.linalg.inv(hessian)), 1, 2)
+    log_weight = target.log_density(proposals, data, whitening) - log_mixture
+    weights = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    residual = data.values - curve(theta, data.sizes, target.link, target.chance)
+    chi_square = (np.einsum("nij,nj->ni", whitening, residual) ** 2).sum(axis=1)
+    return proposals, weights, np.maximum(1.0, (3 + chi_square) / (3 + data.seen.sum(axis=1)))
+
+
+def _climb(theta: Array, best: Array, data: Curves, whitening: Array, target: _Target) -> tuple[Array, Array]:
+    """Damped Gauss-Newton for all curves at once: the modes (n, 4) and the curvature there (n, 4, 4)."""
+    prior, precision = target.prior, target.precision
+
+    def linearised(at: Array) -> tuple[Array, Array]:
+        value, jacobian = _evaluate(at, data.sizes, target.link, target.chance)
+        lifted = whitening @ jacobian
+        residual = np.einsum("nij,nj->ni", whitening, data.values - value)
+        gradient = np.einsum("nmi,nm->ni", lifted, residual) - (at - prior.mean) @ precision
+        return np.swapaxes(lifted, 1, 2) @ lifted + precision, gradient
+
+    damping = np.full(len(theta), 1e-2)
+    for _ in range(_STEPS):
+        hessian, gradient = linearised(theta)
+        damped = hessian + (damping[:, None] * np.einsum("nii->ni", hessian))[..., None] * np.eye(_PARAMETERS)
+        trial = theta + np.linalg.solve(damped, gradient[..., None])[..., 0]
+        reached = target.log_density(trial[:, None], data, whitening)[:, 0]
         better = reached > best
         gain = float(np.max(np.where(better, reached - best, 0.0), initial=0.0))
         theta = np.where(better[:, None], trial, theta)
         best = np.where(better, reached, best)
         damping = np.clip(np.where(better, damping / 5, damping * 8), 1e-8, 1e6)
-        if gain < 1e-4:
+        if gain < 1e-3 and better.mean() < 1:
             break
-    value, jacobian = _evaluate(theta, data.sizes, link, chance)
-    hessian = np.swapaxes(jacobian * data.weights[..., None], 1, 2) @ jacobian + precision
-    # The posterior of an unidentified floor is long and bent, and a Laplace proposal never reaches its ends: half of
-    # the proposals come from a normal three times as wide, weighted by the mixture they were drawn from.
-    points = unit.copy()
-    points[draws // 2 :] *= _WIDE
-    radius = 0.5 * (points**2).sum(axis=1)
-    log_mixture = np.logaddexp(-radius, -radius / _WIDE**2 - _PARAMETERS * np.log(_WIDE))
-    proposals = theta[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(np.linalg.inv(hessian)), points)
-    log_weight = _log_posterior(proposals, data, prior, precision, link, chance) - log_mixture
-    weights = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    seen = (data.weights > 0).sum(axis=1)
-    chi_square = np.einsum("nm,nm->n", (data.values - value) ** 2, data.weights)
-    misfit = np.maximum(1.0, (3 + chi_square) / (3 + np.maximum(seen, 0)))
-    return proposals, weights, misfit
+    return theta, linearised(theta)[0]

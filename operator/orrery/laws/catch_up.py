@@ -1,0 +1,175 @@
+"""How models fall apart and catch up along the training sizes of one task.
+
+Learning curves of one task share a course; what decides between models is how each leaves it. A line through a model's
+last points (accept-then-stop, the last two points) takes its present slope for permanent. Measured curves do something
+more: a model that is behind speeds up. So the deviation d of a curve from the course of its task follows
+
+    d' = v,    v' = -kappa d + white noise of density q^2,        time = doublings of the training size,
+
+a random slope with a pull kappa back to the course, observed with noise, and with a rare step (one odd run shifts a
+whole curve). kappa = 0 is the integrated Wiener process, whose forecast is a smoothed line. kappa is one number for a
+task and is inferred from all its curves at once; q and the noise are mixed per curve with weights learned from all
+curves. Everything is linear and Gaussian given a few numbers on a grid, so ten thousand curves cost one batch of small
+triangular solves. Kernel of the process: Sarkka and Solin, Applied Stochastic Differential Equations, section 6.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orrery.laws.posterior import Array
+
+_PULLS = np.array([0.0, 0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03])
+_SLOPE_NOISES = np.array([0.001, 0.003, 0.006, 0.012, 0.02])
+_NOISES = np.array([0.003, 0.006, 0.012, 0.024])
+_LEVEL_SD, _SLOPE_SD = 0.4, 0.03
+_STEP_PROBABILITY, _STEP_SD = 0.02, 0.15
+_ROUNDS = 20
+_LEARN_FROM = 256  # curves that the shared numbers are learned from; more change nothing but the time
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Forecast deviations (n, p) with variances, and the posterior of the pull kappa over its grid."""
+
+    mean: Array
+    variance: Array
+    pulls: Array
+    pull_probability: Array
+
+
+def kernel(x: Array, pull: float, scale: float = 1.0) -> tuple[Array, Array]:
+    """Covariances of the deviation between times ``x`` (u,) >= 0: of its start and slope, and of unit slope noise.
+
+    >>> start, noise = kernel(np.array([0.0, 1.0]), 0.0)
+    >>> round(float(noise[1, 1]), 4)   # the integrated Wiener process: x^3 / 3
+    0.3333
+    """
+    w = np.sqrt(max(pull, 1e-6))
+    early, late = np.minimum(x[:, None], x), np.maximum(x[:, None], x)
+    gap = late - early
+    a, b = np.cos(w * gap), np.sin(w * gap) / w
+    cos, sin = np.cos(w * early), np.sin(w * early)
+    level, slope = (scale * _LEVEL_SD) ** 2, (scale * _SLOPE_SD) ** 2
+    start = a * (level * cos**2 + slope * (sin / w) ** 2) + b * (slope / w - level * w) * sin * cos
+    own = (early / 2 - np.sin(2 * w * early) / (4 * w)) / w**2
+    with_slope = (sin / w) ** 2 / 2
+    return start, a * own + b * with_slope
+
+
+def forecast(
+    x: Array, deviations: Array, noise_sd: Array, at: Array, *, scale: float = 1.0, learn_from: int = _LEARN_FROM
+) -> Deviations:
+    """Deviations at times ``at`` (p,) for n curves seen at times ``x`` (u,), all in doublings of the training size.
+
+    Parameters
+    ----------
+    deviations : (n, u)
+        NaN where not measured; a curve without any measurement gets the prior.
+    noise_sd : (n, u)
+        Standard errors of the measurements, same scale.
+    scale : float
+        Size of everything relative to log losses: the grids are those of log losses times this.
+    """
+    seen = np.isfinite(deviations)
+    groups = _patterns(seen, noise_sd, scale)
+    grid = np.stack(np.meshgrid(_PULLS, _SLOPE_NOISES * scale, _NOISES * scale, indexing="ij"), -1).reshape(-1, 3)
+    few = np.linspace(0, len(deviations) - 1, min(learn_from, len(deviations))).astype(np.int64)
+    evidence = np.zeros((len(few), len(grid)))
+    position = np.full(len(deviations), -1)
+    position[few] = np.arange(len(few))
+    for rows, base in groups:
+        chosen = rows[position[rows] >= 0]
+        if len(chosen):
+            evidence[position[chosen]] = _components(x, deviations[chosen], seen[chosen[0]], base, at, grid, scale)[0]
+    weights, pulls = _learn(evidence.reshape(len(few), len(_PULLS), -1))
+    kept = weights > 1e-4 * weights.max()
+    mean, variance = np.empty((2, len(deviations), len(at)))
+    for rows, base in groups:
+        for i in range(0, len(rows), _BLOCK):
+            part = rows[i : i + _BLOCK]
+            log_e, means, variances = _components(x, deviations[part], seen[part[0]], base, at, grid[kept], scale)
+            log_e += np.log(weights[kept])
+            # The pull belongs to the task: a curve moves the weights of q and noise, never those of the pull.
+            same = grid[kept, 0][:, None] == _PULLS
+            log_pull = np.stack([_log_sum(np.where(same[:, k], log_e, -np.inf)) for k in range(len(_PULLS))], axis=1)
+            log_e += (np.log(np.maximum(pulls, 1e-300)) - np.where(np.isfinite(log_pull), log_pull, 0.0)) @ same.T
+            w = np.exp(log_e - _log_sum(log_e)[:, None])
+            mean[part] = np.einsum("nc,ncp->np", w, means)
+            variance[part] = np.einsum("nc,ncp->np", w, variances + (means - mean[part][:, None]) ** 2)
+    return Deviations(mean, variance, _PULLS, pulls)
+
+
+def _log_sum(values: Array) -> Array:
+    top = values.max(axis=-1)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(top + np.log(np.exp(values - top[..., None]).sum(axis=-1)))
+
+
+def _patterns(seen: NDArray[np.bool_], noise_sd: Array, scale: float) -> list[tuple[NDArray[np.int64], Array]]:
+    """Groups of curves measured at the same sizes with about the same noise, and the noise variance (u,) of each group.
+
+    One factorisation then serves a whole group. Noise is rounded to a factor of sqrt(2), finer than anyone knows it.
+    """
+    floor = _NOISES[0] * scale
+    level = np.where(seen, np.maximum(noise_sd, floor), 0.0)
+    rms = np.sqrt((level**2).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
+    key = np.column_stack([seen, np.round(2 * np.log2(np.maximum(rms, floor)))])
+    _, inverse = np.unique(key, axis=0, return_inverse=True)
+    members = [np.flatnonzero(inverse.ravel() == g) for g in range(int(inverse.max(initial=-1)) + 1)]
+    return [(rows, np.mean(np.where(seen[rows], noise_sd[rows], 0.0) ** 2, axis=0)) for rows in members]
+
+
+def _components(
+    x: Array, values: Array, seen: NDArray[np.bool_], noise: Array, at: Array, grid: Array, scale: float
+) -> tuple[Array, Array, Array]:
+    """Log evidence (n, c), mean (n, c, p) and variance (n, c, p) under every grid point, steps mixed out."""
+    times = np.concatenate([x[seen], at])
+    count = int(seen.sum())
+    y = values[:, seen].T
+    breaks = np.unique(x[seen])[1:]
+    later = np.vstack([np.zeros(len(times)), (times >= breaks[:, None]).astype(np.float64)])
+    steps = (scale * _STEP_SD) ** 2 * later[:, :, None] * later[:, None, :]
+    chance = min(_STEP_PROBABILITY, 0.5 / max(len(breaks), 1))
+    log_step = np.log(np.append(1 - chance * len(breaks), np.full(len(breaks), chance)))
+    by_pull = {pull: kernel(times, pull, scale) for pull in np.unique(grid[:, 0])}
+    log_e = np.empty((values.shape[0], len(grid)))
+    mean, variance = np.empty((2, values.shape[0], len(grid), len(at)))
+    for c, (pull, q, sn) in enumerate(grid):
+        start, slope_noise = by_pull[pull]
+        covariance = (start + q**2 * slope_noise)[None] + steps
+        measured = covariance[:, :count, :count] + np.diag(sn**2 + noise[seen])
+        root = np.linalg.cholesky(measured)
+        white = np.linalg.solve(root, np.broadcast_to(y, (len(steps), *y.shape)))
+        lifted = np.linalg.solve(root, covariance[:, :count, count:])
+        log_det = np.log(np.einsum("jii->ji", root)).sum(axis=1)
+        each = log_step - log_det - 0.5 * (white**2).sum(axis=1).T
+        log_e[:, c] = _log_sum(each)
+        w = np.exp(each - log_e[:, [c]])
+        means = np.einsum("jmn,jmp->njp", white, lifted)
+        own = np.einsum("jpp->jp", covariance[:, count:, count:]) - (lifted**2).sum(axis=1)
+        mean[:, c] = np.einsum("nj,njp->np", w, means)
+        variance[:, c] = np.einsum("nj,njp->np", w, own + (means - mean[:, c][:, None]) ** 2)
+    return log_e, mean, variance
+
+
+def _learn(evidence: Array) -> tuple[Array, Array]:
+    """Shared weights of (pull, q, noise) on the grid, flattened, and the posterior of the pull: empirical Bayes.
+
+    For every pull, expectation-maximisation learns the weights of q and noise; the pull's posterior is the evidence of
+    all curves under those weights, with a flat prior.
+    """
+    count, pulls, rest = evidence.shape
+    weights = np.full((pulls, rest), 1.0 / rest)
+    for _ in range(_ROUNDS if count else 0):
+        joint = evidence + np.log(weights)
+        share = np.exp(joint - _log_sum(joint)[..., None])
+        weights = np.maximum(share.mean(axis=0), 1e-12)
+    total = _log_sum(evidence + np.log(weights)).sum(axis=0)
+    posterior = np.exp(total - _log_sum(total))
+    return (posterior[:, None] * weights).ravel(), posterior

@@ -1,0 +1,139 @@
+"""One forecaster above the laws for learning curves over training-set size.
+
+It says what each of n models would score after tuning on more examples, from whatever was measured:
+
+1. **The course of the task.** Every curve is fitted by the rectified law under a prior learned from other tasks; the
+   average of these fits is the course all models of the task share, from before the first measured size to the size
+   asked for. It needs no common grid, and with no or one measured size it is all there is.
+2. **How each model leaves it.** Deviations from the course follow the catch-up dynamics (``catch_up``), whose pull is
+   inferred from the task itself: no other task and no feature of a model enters.
+3. **A model that was never measured** borrows from its family and from models of its size, as far as the measured
+   models show that these tell anything. Measured models never borrow that way: it made forecasts worse.
+
+The variance adds three parts: the deviation's, the course's (its own spread, and a share of the fall still to come,
+calibrated by leaving tasks out) and nothing for sampling noise of a new measurement. docs/decisions holds what lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orrery.laws import catch_up, rectified
+from orrery.laws.borrowing import borrow
+from orrery.laws.observations import check_curves
+from orrery.laws.posterior import Array, Link, Posterior
+from orrery.laws.priors import shipped_prior
+from orrery.laws.rectified import RectifiedPrior
+
+#: Standard deviation of the course as a share of the fall still to come, and how far the errors of the curves' own fits
+#: agree; both from tasks left out of the prior (docs/decisions).
+COURSE_SHARE = 0.12
+COURSE_CORRELATION = 0.3
+#: Deviations of accuracies on the logit scale are this much larger than those of log losses.
+_SCALE = {Link.LOG: 1.0, Link.LOGIT: 6.0}
+
+
+def forecast(
+    sizes: ArrayLike,
+    scores: ArrayLike,
+    at: ArrayLike,
+    *,
+    link: Link,
+    noise_sd: ArrayLike | None = None,
+    zero_shot: ArrayLike | None = None,
+    parameters: ArrayLike | None = None,
+    family: Sequence[str] | None = None,
+    prior: RectifiedPrior | None = None,
+    chance: float = 0.0,
+    seed: int = 0,
+) -> Posterior:
+    """Forecast scores of n models at training sizes ``at`` (p,), shape (n, p).
+
+    Parameters
+    ----------
+    sizes : (m,) or (n, m)
+        Training examples > 0, any order.
+    scores : (n, m)
+        Losses (``Link.LOG``) or shares such as accuracy (``Link.LOGIT``), NaN where not measured. Rows and columns may
+        be empty: fewer measurements give wider intervals, never an error.
+    noise_sd : (n, m), optional
+        Standard errors on the link scale.
+    zero_shot : (n,), optional
+        Scores before tuning, NaN where not measured; they only start the curve.
+    parameters, family : (n,), optional
+        Model sizes and family names. They serve models without a measured size.
+    prior : optional
+        Prior of the rectified law; the shipped one if not given.
+    chance : float
+        Score of guessing.
+
+    Examples
+    --------
+    >>> sizes = [200, 400, 800, 1600]
+    >>> p = forecast(sizes, [[3.0, 2.9, 2.8, 2.7], [2.4, 2.35, 2.3, 2.26]], [100_000], link=Link.LOG)
+    >>> p.mean.shape, bool((p.median() < [[2.7], [2.26]]).all())
+    ((2, 1), True)
+    """
+    data = check_curves(sizes, scores, link=link, noise_sd=noise_sd)
+    target = np.atleast_1d(np.asarray(at, dtype=np.float64))
+    if target.ndim != 1 or not (np.isfinite(target).all() and (target > 0).all()):
+        raise ValueError(f"sizes to forecast must be a list of finite numbers of examples > 0; found {at!r}")
+    if (data.sizes[data.seen] == 0).any():
+        raise ValueError("sizes hold 0; give scores before tuning as zero_shot, a curve starts at its first example")
+    prior = shipped_prior(link) if prior is None else prior
+    unique = np.unique(data.sizes[data.seen])
+    wanted = np.concatenate([unique, target])
+    x, values, noise = _with_zero_shot(data.sizes, scores, data.noise_sd, zero_shot)
+    own = rectified.fit(x, values, link=link, noise_sd=noise, prior=prior, chance=chance, seed=seed).predict(wanted)
+    measured: NDArray[np.bool_] = np.asarray(data.seen.any(axis=1))
+    if not measured.any():
+        return own
+    split = len(unique)
+    count = int(measured.sum())
+    course = own.mean[measured].mean(axis=0)
+    fall = np.abs(course[split:] - course[split - 1]) * (target > unique[-1])
+    agree = COURSE_CORRELATION + (1 - COURSE_CORRELATION) / count
+    variance = (COURSE_SHARE * fall) ** 2 + agree * (own.sd[measured, split:] ** 2).mean(axis=0)
+    on_grid, grid_noise = _on_grid(unique, data.sizes, data.values, data.noise_sd, data.seen)
+    start = min(unique[0], target.min())
+    deviations = catch_up.forecast(
+        np.log2(unique / start), on_grid - course[:split], grid_noise, np.log2(target / start), scale=_SCALE[link]
+    )
+    apart, spread = deviations.mean.copy(), deviations.variance * (1 - 1 / count)
+    if not measured.all():
+        guess, guess_variance = borrow(apart, spread, measured, parameters, family, scale=_SCALE[link])
+        apart[~measured], spread[~measured] = guess, guess_variance
+    return Posterior(course[split:] + apart, np.sqrt(variance + spread), link)
+
+
+def _with_zero_shot(
+    sizes: Array, scores: ArrayLike, noise_sd: Array, zero_shot: ArrayLike | None
+) -> tuple[Array, Array, Array]:
+    """The curves with the score before tuning as size 0; a score of exactly guessing nothing is as good as none."""
+    y = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    noise = np.where(np.isfinite(noise_sd), noise_sd, 0.0)
+    if zero_shot is None:
+        return sizes, y, noise
+    start = np.asarray(zero_shot, dtype=np.float64)
+    if start.shape != (len(y),):
+        raise ValueError(f"zero_shot has shape {start.shape}; give one score a curve, {len(y)}, NaN where not measured")
+    column = np.zeros((len(y), 1))
+    return np.hstack([column, sizes]), np.hstack([start[:, None], y]), np.hstack([column, noise])
+
+
+def _on_grid(
+    unique: Array, sizes: Array, values: Array, noise_sd: Array, seen: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Values (n, u) and noise (n, u) at the distinct sizes; repeats are averaged with their weights."""
+    rows, columns = np.nonzero(seen)
+    place = np.searchsorted(unique, sizes[rows, columns])
+    weight = 1.0 / np.maximum(noise_sd[rows, columns], 1e-3) ** 2
+    total, sums, noises = np.zeros((3, len(values), len(unique)))
+    np.add.at(total, (rows, place), weight)
+    np.add.at(sums, (rows, place), weight * values[rows, columns])
+    np.add.at(noises, (rows, place), (weight * noise_sd[rows, columns]) ** 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, sums / total, np.nan), np.where(total > 0, np.sqrt(noises) / total, 0.0)

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orrery.laws import pooled, rectified
+from orrery.laws.posterior import Link
+
+pytestmark = pytest.mark.unit
+SIZES = 200.0 * 2.0 ** np.arange(14)
+
+
+def planted(count: int = 30, seed: int = 0) -> np.ndarray:
+    """Log losses (count, 14) of models that share a course: rectified curves with varied start and worth."""
+    rng = np.random.default_rng(seed)
+    theta = np.column_stack(
+        [
+            rng.normal(1.1, 0.2, count),
+            rng.normal(-1.2, 0.2, count),
+            rng.normal(9.5, 0.8, count),
+            rng.normal(-1.4, 0.05, count),
+        ]
+    )
+    return rectified.curve(theta, SIZES, Link.LOG) + rng.normal(0, 0.003, (count, 14))
+
+
+def error(z: np.ndarray, k: int, **given: object) -> tuple[float, float]:
+    p = pooled.forecast(SIZES[:k], np.exp(z[:, :k]), SIZES[-1:], link=Link.LOG, **given)  # type: ignore[arg-type]
+    e = np.abs(p.mean[:, 0] - z[:, -1])
+    return float(e.mean()), float(np.mean(e < 1.645 * p.sd[:, 0]))
+
+
+def test_beats_the_last_two_points_and_covers() -> None:
+    z = planted()
+    for k in (6, 8, 10):
+        found, covered = error(z, k)
+        line = z[:, k - 1] + (14 - k) * (z[:, k - 1] - z[:, k - 2])
+        assert found < 0.8 * np.abs(line - z[:, -1]).mean()
+        assert covered >= 0.8
+
+
+def test_zero_one_and_two_sizes_narrow_step_by_step() -> None:
+    z = planted()
+    widths = [
+        float(np.median(pooled.forecast(SIZES[:k], np.exp(z[:, :k]), SIZES[-1:], link=Link.LOG).sd))
+        for k in (0, 1, 2, 5, 9)
+    ]
+    assert widths == sorted(widths, reverse=True) and widths[0] > 0.3
+
+
+def test_a_single_model_is_the_rectified_law() -> None:
+    z = planted(1)
+    p = pooled.forecast(SIZES[:6], np.exp(z[:, :6]), SIZES[-1:], link=Link.LOG)
+    alone = rectified.fit(SIZES[:6], np.exp(z[:, :6]), link=Link.LOG, prior=pooled.shipped_prior(Link.LOG))
+    assert p.mean == pytest.approx(alone.predict(SIZES[-1:]).mean, abs=0.02)
+    assert p.sd[0, 0] >= 0.9 * alone.predict(SIZES[-1:]).sd[0, 0]
+
+
+def test_rising_losses_do_not_become_a_confident_fall() -> None:
+    rising = np.log([[2.0, 2.1, 2.2, 2.35, 2.5]])
+    p = pooled.forecast(SIZES[:5], np.exp(rising), SIZES[-1:], link=Link.LOG)
+    assert p.interval()[1][0, 0] > 2.0
+
+
+def test_an_unmeasured_model_borrows_from_its_family() -> None:
+    rng = np.random.default_rng(1)
+    families = [f"family {i % 5}" for i in range(40)]
+    shift = np.array([-0.3, -0.15, 0.0, 0.15, 0.3])[np.arange(40) % 5] + rng.normal(0, 0.02, 40)
+    z = planted(1) + shift[:, None] + rng.normal(0, 0.003, (40, 14))
+    hidden = z[:, :9].copy()
+    hidden[:5] = np.nan
+    with_family = pooled.forecast(SIZES[:9], np.exp(hidden), SIZES[-1:], link=Link.LOG, family=families)
+    without = pooled.forecast(SIZES[:9], np.exp(hidden), SIZES[-1:], link=Link.LOG)
+    truth = z[:5, -1:]
+    assert np.abs(with_family.mean[:5] - truth).mean() < 0.4 * np.abs(without.mean[:5] - truth).mean()
+    assert with_family.sd[:5].mean() < without.sd[:5].mean()
+
+
+def test_accuracies_with_their_own_sizes_stay_in_range() -> None:
+    x = np.array([[16.0, 64, 256], [32, 128, 512], [32, 128, 512]])
+    y = np.array([[0.4, 0.6, 0.8], [0.5, 0.7, np.nan], [np.nan, np.nan, np.nan]])
+    p = pooled.forecast(
+        x, y, [64, 4096], link=Link.LOGIT, noise_sd=np.full((3, 3), 0.2), zero_shot=[0.3, np.nan, 0.35], chance=0.25
+    )
+    low, high = p.interval()
+    assert p.mean.shape == (3, 2) and (low > 0).all() and (high < 1).all() and p.median()[0, 1] > 0.75
+
+
+def test_ten_thousand_models_and_order_of_sizes() -> None:
+    z = np.tile(planted(50), (200, 1)) + np.random.default_rng(0).normal(0, 0.002, (10_000, 14))
+    p = pooled.forecast(SIZES[:4], np.exp(z[:, :4]), SIZES[-1:], link=Link.LOG)
+    assert p.mean.shape == (10_000, 1)
+    small = np.exp(z[:30, :5])
+    a = pooled.forecast(SIZES[:5], small, SIZES[-1:], link=Link.LOG)
+    b = pooled.forecast(SIZES[:5][::-1], small[:, ::-1], SIZES[-1:], link=Link.LOG)
+    assert a.mean == pytest.approx(b.mean, abs=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.lists(st.floats(0.01, 1e3) | st.just(float("nan")), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_any_measured_losses_give_a_finite_forecast(rows: list[list[float]]) -> None:
+    p = pooled.forecast([100, 100, 400, 50], rows, [1e5], link=Link.LOG)
+    assert np.isfinite(p.mean).all() and (p.sd > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"sizes": [0, 200]}, "give scores before tuning as zero_shot"),
+        ({"at": [0.0]}, "> 0"),
+        ({"zero_shot": [1.0]}, "one score a curve, 2"),
+        ({"parameters": [1e9, -1.0], "scores": [[2.0, 1.9], [np.nan, np.nan]]}, "one positive number a model"),
+        ({"family": ["gpt"], "scores": [[2.0, 1.9], [np.nan, np.nan]]}, "one name a model"),
+    ],
+)
+def test_bad_input_is_a_sentence(given: dict[str, object], says: str) -> None:
+    call: dict[str, object] = {"sizes": [200, 400], "scores": [[2.0, 1.9], [2.5, 2.4]], "at": [1e5], "link": Link.LOG}
+    with pytest.raises(ValueError, match=says):
+        pooled.forecast(**(call | given))  # type: ignore[arg-type]
