@@ -83,7 +83,7 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """
     if not prompts:
         return 0
-    low, high = min(prompts), max(prompts)  # lexicographic extremes share what all share
+    low, high = min(map(list, prompts)), max(map(list, prompts))  # lexicographic extremes share what all share
     limit = min(len(p) for p in prompts) - 1
     length = 0
     while length < limit and low[length] == high[length]:
