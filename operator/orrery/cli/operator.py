@@ -1,0 +1,29 @@
+"""``orrery operator``: the controller, configured by its environment as the chart sets it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from orrery.cli.failures import Exit
+
+
+def operator(
+    log_level: str = typer.Option("INFO", "--log-level", help="DEBUG, INFO, WARNING or ERROR."),
+) -> None:
+    """Run the operator: watch plans, start probes as Jobs, write answers to their status."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        from orrery.controller.main import run
+        from orrery.controller.settings import Settings, SettingsError
+    except ImportError as error:
+        sys.stderr.write(f"{error.name} is not installed: pip install 'orrery[operator]'\n")
+        raise typer.Exit(Exit.BAD_INPUT) from None
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(Exit.BAD_INPUT) from None
+    raise typer.Exit(run(settings))

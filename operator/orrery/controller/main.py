@@ -1,0 +1,152 @@
+"""``orrery operator``: Kopf's watches, wired to the operator; metrics and health over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import kopf
+from prometheus_client import exposition
+
+from orrery.api.base import GROUP, VERSION
+from orrery.controller.events import Recorder
+from orrery.controller.lease import Fence
+from orrery.controller.metrics import Metrics
+from orrery.controller.operator import Operator
+from orrery.controller.reconcile import Reconciler
+from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Resource, Server
+from orrery.controller.settings import Settings
+from orrery.controller.world import World
+
+log = logging.getLogger(__name__)
+
+MANAGED = "app.kubernetes.io/managed-by=orrery"
+
+
+def build(settings: Settings) -> Operator:
+    """All parts, connected; nothing runs yet."""
+    metrics, world = Metrics(), World()
+    server = Server.connect(settings.workers + 8, metrics.api_call)
+    fence = Fence(
+        server,
+        settings.own_namespace,
+        settings.identity,
+        duration=settings.lease_seconds,
+        renew_deadline=settings.lease_seconds * 2 / 3,
+        period=settings.lease_seconds / 6,
+    )
+    reconciler = Reconciler(server, world, settings.jobs, metrics, Recorder(server, settings.identity), fence.may_write)
+    return Operator(
+        server, world, metrics, reconciler, fence, settings.namespace, settings.workers, settings.resync_seconds
+    )
+
+
+def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
+    """Kopf's handlers: they tell the operator what was seen, and nothing else."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=handlers)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:  # Kopf awaits it
+        configure_kopf(settings, timeout)
+
+    @kopf.on.login(registry=handlers)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    timeout = settings.watch_timeout_seconds
+
+    def watch(resource: Resource, group: str, version: str) -> None:
+        @kopf.on.event(group, version, resource.plural, registry=handlers, id=resource.plural)
+        async def saw(body: kopf.Body, type: str | None, **_: Any) -> None:
+            operator.saw(resource, dict(body), deleted=type == "DELETED")
+
+    watch(PLANS, GROUP, VERSION)
+    watch(PROBES, GROUP, VERSION)
+    watch(PRICE_LISTS, GROUP, VERSION)
+    watch(JOBS, "batch", "v1")
+    return handlers
+
+
+def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
+    """Kopf's traps, settled.
+
+    Watches end and are renewed by both sides' clocks, so that a connection that died in silence is noticed; the client waits
+    a little longer than the server, so that the server's clean end comes first. Nothing is stored on objects, but should a
+    handler ever be added that does, it is under our own prefix. Kopf's own Events are off: ours say what people need.
+    """
+    settings.watching.server_timeout = timeout
+    settings.watching.client_timeout = timeout + 30
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = min(timeout, 90) + 30
+    # filtered by the server: a cluster's other Jobs never reach us
+    settings.watching.label_selectors["batch", "v1", "jobs"] = MANAGED
+    settings.persistence.finalizer = f"{GROUP}/kopf"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, key="last-handled", v1=False)
+    settings.posting.enabled = False
+    settings.queueing.worker_limit = 64
+    settings.execution.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="kopf")
+    settings.networking.request_timeout = 30
+
+
+def run(settings: Settings) -> int:
+    """Run until it is told to end; the process's exit status."""
+    operator = build(settings)
+    servers = [
+        serve(settings.metrics_port, lambda path: _metrics(operator) if path == "/metrics" else None),
+        serve(
+            settings.health_port, lambda path: _health(operator) if path in ("/healthz", "/livez", "/readyz") else None
+        ),
+    ]
+    operator.start()
+    log.info("operator %s watches %s", settings.identity, settings.namespace or "all namespaces")
+    try:
+        asyncio.run(
+            kopf.operator(
+                registry=registry(operator, settings),
+                namespaces=[settings.namespace] if settings.namespace else (),
+                clusterwide=settings.namespace is None,
+                standalone=True,
+            )
+        )
+        return 0
+    finally:
+        operator.stop()
+        for server in servers:
+            server.shutdown()
+
+
+def _metrics(operator: Operator) -> tuple[int, str, bytes]:
+    operator.metrics.refresh(len(operator.queue), operator.fence.may_write())
+    return 200, exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(operator.metrics.registry)
+
+
+def _health(operator: Operator) -> tuple[int, str, bytes]:
+    problems = operator.problems()
+    body = {"healthy": not problems, "leading": operator.fence.may_write(), "problems": problems}
+    return (503 if problems else 200), "application/json", json.dumps(body).encode()
+
+
+def serve(port: int, answer: Any) -> ThreadingHTTPServer:
+    """A read-only HTTP server in a thread; ``answer(path)`` gives (status, content type, body) or None for 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the name http.server calls
+            found = answer(self.path.split("?")[0]) or (404, "text/plain", b"not found\n")
+            self.send_response(found[0])
+            self.send_header("Content-Type", found[1])
+            self.send_header("Content-Length", str(len(found[2])))
+            self.end_headers()
+            self.wfile.write(found[2])
+
+        def log_message(self, format: str, *args: Any) -> None:
+            log.debug(format, *args)
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    threading.Thread(target=server.serve_forever, name=f"http-{port}", daemon=True).start()
+    return server

@@ -1,0 +1,205 @@
+"""The running operator: workers that reconcile, a resync that trusts no watch, and a clock that says when one has died.
+
+Kopf only watches. Its handlers put what they see into the world and wake plans; they decide nothing, return nothing and write
+nothing, so there is no handler state in annotations, no finalizer, and no edge that could be missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orrery.controller.lease import Fence
+from orrery.controller.metrics import Metrics
+from orrery.controller.reconcile import Fenced, Reconciler
+from orrery.controller.server import (
+    JOBS,
+    PLANS,
+    PRICE_LISTS,
+    PROBES,
+    Conflict,
+    NotFound,
+    Object,
+    Refused,
+    Resource,
+    Server,
+    ServerError,
+)
+from orrery.controller.work_queue import WorkQueue
+from orrery.controller.world import KEPT, Key, World, key_of, owners_of
+
+log = logging.getLogger(__name__)
+
+#: A change that a list shows and the watch has not within this time means that the watch is dead.
+WATCH_GRACE_SECONDS = 30.0
+
+
+@dataclass
+class Operator:
+    """Everything between the watches and the API server; ``start`` it once."""
+
+    server: Server
+    world: World
+    metrics: Metrics
+    reconciler: Reconciler
+    fence: Fence
+    namespace: str | None
+    workers: int
+    resync_seconds: float
+    clock: Callable[[], float] = time.monotonic
+    queue: WorkQueue[Key] = field(default_factory=WorkQueue, init=False)
+    _stopped: threading.Event = field(default_factory=threading.Event, init=False)
+    _threads: list[threading.Thread] = field(default_factory=list, init=False)
+    _overdue: dict[tuple[str, Key], tuple[str, float]] = field(default_factory=dict, init=False)
+    _resynced: float = field(default=0.0, init=False)
+
+    def start(self) -> None:
+        """Start the Lease's thread, the workers and the resync."""
+        self._resynced = self.clock()
+        targets = [("lease", self.fence.run), ("resync", self._resync_forever)]
+        targets += [(f"worker-{i}", self._work) for i in range(self.workers)]
+        for name, target in targets:
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Finish what is being written, then give up the Lease."""
+        self._stopped.set()
+        self.queue.close()
+        for thread in self._threads:
+            if thread.name.startswith("worker"):
+                thread.join(timeout=15)
+        self.fence.release()
+
+    # ---- what the watches show
+
+    def saw(self, resource: Resource, body: Object, deleted: bool) -> None:
+        """A watch event: remember the object, wake the plans it concerns. Quick and without I/O."""
+        self.metrics.watched(resource.plural)
+        self._overdue.pop((resource.kind, key_of(body)), None)
+        if deleted:
+            self.world.drop(resource, body)
+        elif not self.world.put(resource, body):
+            return
+        self._wake(resource, body)
+
+    def _wake(self, resource: Resource, body: Object) -> None:
+        namespace, name = key_of(body)
+        if resource is PLANS:
+            self.queue.wake((namespace, name))
+        elif resource is PRICE_LISTS:
+            for key in self.world.plans_for_prices(name):
+                self.queue.wake(key)
+        elif resource is PROBES:
+            for plan in owners_of(body, "AdaptationPlan"):
+                self.queue.wake((namespace, plan))
+        elif resource is JOBS:
+            for owner in owners_of(body, "AdaptationProbe"):
+                probe = self.world.get(PROBES, (namespace, owner))
+                for plan in owners_of(probe, "AdaptationPlan") if probe else []:
+                    self.queue.wake((namespace, plan))
+
+    # ---- work
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            taken = self.queue.take(timeout=1.0)
+            if taken is None:
+                continue
+            key, woken = taken
+            if not self.fence.may_write():
+                self.queue.done(key)
+                self.queue.wake_after(key, 1.0)
+                self._stopped.wait(0.05)
+                continue
+            self.queue.done(key, failed=not self.look_at(key))
+            self.metrics.wake.observe(max(0.0, self.clock() - woken))
+
+    def look_at(self, key: Key) -> bool:
+        """Reconcile one plan; False when it is to come back soon. Never raises: one plan must not stop the others."""
+        begun = self.clock()
+        try:
+            again = self.reconciler(key)
+            if again is not None:
+                self.queue.wake_after(key, again)
+            return True
+        except Conflict:
+            self.metrics.errors.labels("Conflict").inc()
+        except Fenced as error:
+            log.warning("%s/%s: %s", *key, error)
+            self.metrics.errors.labels("Fenced").inc()
+        except NotFound as error:
+            log.info("%s/%s: something it needs is gone: %s", *key, error)
+            self.metrics.errors.labels("NotFound").inc()
+        except Refused as error:
+            log.error("%s/%s: the API server refused a write: %s", *key, error)
+            self.metrics.errors.labels("Refused").inc()
+        except ServerError as error:
+            log.warning("%s/%s: %s", *key, error)
+            self.metrics.errors.labels("ServerError").inc()
+        except Exception:
+            log.exception("%s/%s: reconcile failed", *key)
+            self.metrics.errors.labels("Exception").inc()
+        finally:
+            self.metrics.reconcile.observe(max(0.0, self.clock() - begun))
+        return False
+
+    # ---- trust no watch
+
+    def _resync_forever(self) -> None:
+        while not self._stopped.wait(self.resync_seconds):
+            try:
+                self.resync()
+            except ServerError as error:
+                log.warning("resync: %s", error)
+
+    def resync(self) -> None:
+        """Compare with full lists; take in what the watches missed, wake its plans, and remember since when it was missed."""
+        for resource in KEPT:
+            selector = "app.kubernetes.io/managed-by=orrery" if resource is JOBS else None
+            namespace = self.namespace if resource.namespaced else None
+            missed, lost = self.world.compare(resource, self.server.list(resource, namespace, selector))
+            now = self.clock()
+            for body in missed:
+                self._missed(resource, body, now)
+                self.world.put(resource, body)
+                self._wake(resource, body)
+            for body in lost:
+                self._check_gone(resource, body, now)
+        self._resynced = self.clock()
+
+    def _missed(self, resource: Resource, body: Object, now: float) -> None:
+        self.metrics.repaired.labels(resource.plural).inc()
+        version = str(body["metadata"].get("resourceVersion"))
+        self._overdue.setdefault((resource.kind, key_of(body)), (version, now))
+
+    def _check_gone(self, resource: Resource, body: Object, now: float) -> None:
+        """An object that is not in the list may have been made after it: ask for it before believing that it is gone."""
+        namespace, name = key_of(body)
+        try:
+            self.world.put(resource, self.server.get(resource, namespace or None, name))
+        except NotFound:
+            self._missed(resource, body, now)
+            self.world.drop(resource, body)
+            self._wake(resource, body)
+
+    # ---- is it alive
+
+    def problems(self) -> list[str]:
+        """Why this process should be restarted; empty when it is well. Read by the liveness endpoint."""
+        now = self.clock()
+        found = [
+            f"the watch of {kind} has been silent about {'/'.join(key)} for {now - since:.0f} s"
+            for (kind, key), (_, since) in list(self._overdue.items())
+            if now - since > WATCH_GRACE_SECONDS
+        ]
+        if now - self._resynced > 3 * self.resync_seconds + WATCH_GRACE_SECONDS:
+            found.append(f"no list has succeeded for {now - self._resynced:.0f} s")
+        dead = [t.name for t in self._threads if not t.is_alive()]
+        if dead and not self._stopped.is_set():
+            found.append(f"the threads {', '.join(dead)} have died")
+        return found
