@@ -24,9 +24,9 @@ from orrery.local import processes
 from orrery.local.attempts import probing_seconds, timestamp
 from orrery.local.files import StateError, only_run
 from orrery.local.publish import publish, write_inputs
-from orrery.planning.reports import left_to_do
 from orrery.local.reuse import copy_measurements
 from orrery.local.store import REPORT, SPEC, AttemptFolder, Store
+from orrery.planning.reports import left_to_do
 from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, Step
 
 Advance = Callable[[AdaptationPlan, Sequence[ProbeRecord], PriceList, Facts], Step]

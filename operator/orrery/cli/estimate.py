@@ -1,0 +1,137 @@
+"""``orrery estimate``: what a plan would do and cost, on paper. Probes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from orrery.api.quantities import Interval, format_decimal
+from orrery.cli.failures import Exit
+from orrery.cli.reading import Claims, ConfigMaps, Files, Output, OutputOption, Prices, read_question
+from orrery.cli.screen import configuration, console, cost, facts, grid, listing, quality, section, write
+from orrery.local.facts import read_facts
+from orrery.local.publish import ordered, row_line
+from orrery.planning.advance import advance
+from orrery.planning.reasons import amount
+from orrery.planning.types import ResultRow, Step
+
+
+def estimate(
+    files: Files,
+    prices: Prices = None,
+    pvc: Claims = None,
+    configmap: ConfigMaps = None,
+    output: OutputOption = Output.TABLE,
+    top: Annotated[int, typer.Option("--top", min=0, help="Candidates in the table; 0 for all.")] = 20,
+) -> None:
+    """What would be considered and probed, at what cost; measures nothing.
+
+    Exit code 0 when the plan can be run, 1 when no candidate passes the gates, 2 for bad input.
+    """
+    question = read_question(files, prices, pvc, configmap)
+    notes: list[str] = []
+    known = read_facts(question.plan, question.roots, notes.append)
+    step = advance(question.plan, [], question.prices, known)
+    for note in notes:
+        console(stderr=True).print(f"note: the data was not read: {note}", markup=False)
+    if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):
+        console(stderr=True).print(f"error: {step.message}", markup=False)
+        raise typer.Exit(Exit.BAD_INPUT)
+    write(_document(step, question.prices.spec.currency), output, _table(step, question.plan.metadata.name, top))
+    raise typer.Exit(Exit.NEGATIVE if step.reason == "Infeasible" else Exit.OK)
+
+
+def _document(step: Step, currency: str) -> dict[str, Any]:
+    import json
+
+    spend = step.status.spend
+    return {
+        "currency": currency,
+        "reason": step.reason,
+        "message": step.message,
+        "exhaustiveCost": format_decimal(spend.exhaustive_cost) if spend and spend.exhaustive_cost else None,
+        "firstProbes": [
+            {
+                "name": request.name,
+                "model": request.spec.model.name,
+                "trials": [trial.to_wire() for trial in request.spec.trials],
+                "expectedCost": format_decimal(request.expected_cost),
+                "reservedCost": format_decimal(request.reservation),
+                "reason": request.reason,
+            }
+            for request in step.start
+        ],
+        "candidates": [json.loads(row_line(row)) for row in step.rows],
+    }
+
+
+def _table(step: Step, name: str, top: int) -> Group:
+    spend = step.status.spend
+    currency = spend.currency if spend else ""
+    pairs = len({(row.model, row.strategy) for row in step.rows})
+    gated = [row for row in step.rows if row.feasible_probability == 0]
+    lines = [
+        ("candidates", f"{len(step.rows):,} of {pairs} pairs of model and strategy; {len(gated):,} rejected on paper"),
+        (
+            "first probes",
+            f"{len(step.start)}, expected {_sum(step, 'expected_cost')} {currency}, "
+            f"reserved {_sum(step, 'reservation')} {currency}",
+        ),
+        ("next", step.message),
+    ]
+    if spend and spend.exhaustive_cost:
+        lines.insert(
+            1, ("exhaustive search", f"{amount(float(spend.exhaustive_cost))} {currency} to measure each in full")
+        )
+    parts: list[RenderableType] = [f"[bold]{name}[/bold]  estimate, nothing measured", facts(lines)]
+    if step.start:
+        probes = grid(
+            ["probe", "model", "trials", f"expected {currency}", f"reserved {currency}", "why"],
+            [
+                [
+                    request.name,
+                    request.spec.model.name,
+                    ", ".join(_trials(request.spec.trials)),
+                    amount(float(request.expected_cost)),
+                    amount(float(request.reservation)),
+                    request.reason,
+                ]
+                for request in step.start
+            ],
+            right=[f"expected {currency}", f"reserved {currency}"],
+        )
+        parts.append(section("would be probed first", probes))
+    rows = ordered(step.rows)
+    shown = [replace(row, status="open" if row.feasible_probability else "rejected") for row in rows[: top or None]]
+    parts.append(
+        section(f"candidates before any measurement, {len(shown)} of {len(rows)}", candidates(shown, currency))
+    )
+    return Group(*parts)
+
+
+def _trials(trials: Any) -> list[str]:
+    counted = Counter(trial.strategy for trial in trials)
+    return [f"{count} {strategy}" for strategy, count in sorted(counted.items())]
+
+
+def _sum(step: Step, field: str) -> str:
+    return amount(float(sum(getattr(request, field) for request in step.start)))
+
+
+def candidates(rows: list[ResultRow], currency: str) -> Any:
+    """Candidates with their forecasts and the reason of each."""
+
+    def shown(interval: Interval | None) -> str:
+        return quality(interval.median, interval.lower, interval.upper) if interval else "-"
+
+    money = f"cost {currency}"
+    entries = []
+    for row in rows:
+        name = f"{row.model} / {row.strategy}"
+        cells = [name, shown(row.quality), cost(row.total_cost), row.status.lower(), configuration(row.configuration)]
+        entries.append((cells, row.reason))
+    return listing(["model / strategy", "quality", money, "status", "configuration"], entries, right=[money])

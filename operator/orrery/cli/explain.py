@@ -1,0 +1,162 @@
+"""``orrery explain``: the reasons behind an answer, from the state folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from orrery.api.load import load
+from orrery.api.quantities import format_decimal
+from orrery.cli.estimate import candidates
+from orrery.cli.failures import Exit
+from orrery.cli.reading import Output, OutputOption, StateOption, state_folder
+from orrery.cli.screen import answer, configuration, console, cost, facts, figure, grid, quality, section, write
+from orrery.local.files import StateError
+from orrery.local.publish import PLAN, ordered, read_rows, read_status, row_line
+from orrery.local.store import Store
+from orrery.planning.reasons import amount
+from orrery.planning.types import ProbeRecord, ResultRow
+
+
+def explain(
+    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
+    candidate: Annotated[
+        str | None, typer.Argument(help="A candidate, or words of its name, such as 'lora rank=8'.")
+    ] = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Why this candidate is recommended, why not that one, and what was measured."""
+    folder = where if where.is_dir() else state_folder(load([where]).plan(), state)
+    status, rows = read_status(folder), read_rows(folder)
+    if status is None or not (folder / PLAN).exists():
+        raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first, or see `orrery estimate`")
+    plan = load([folder / PLAN]).plan()
+    records = Store(folder).records()
+    currency = status.spend.currency if status.spend else ""
+    if candidate is None:
+        document = plan.model_copy(update={"status": status}).to_wire()
+        document["measurements"] = [m for record in records for m in _measurements(record)]
+        budget = f"{amount(float(plan.spec.budget.max_probe_cost))} {currency}"
+        message = next((c.message for c in status.conditions if c.type == "Ready"), "")
+        parts: list[RenderableType] = [
+            answer(
+                f"{plan.metadata.namespace}/{plan.metadata.name}",
+                status,
+                plan.spec.workload.horizon_days,
+                budget,
+                message,
+            ),
+            section("probes", _probes(records, currency)),
+            section("measured", _measured(records)),
+            section(f"all {len(rows)} candidates", candidates(ordered(rows), currency)),
+        ]
+        write(document, output, Group(*parts))
+        return
+    found = match(rows, candidate)
+    if len(found) != 1:
+        problem = "matches no candidate" if not found else f"matches {len(found)} candidates"
+        listed = found or ordered(rows)
+        console(stderr=True).print(
+            f"error: '{candidate}' {problem}: write one of\n  " + "\n  ".join(r.candidate for r in listed[:20]),
+            markup=False,
+        )
+        raise typer.Exit(Exit.BAD_INPUT)
+    row = found[0]
+    near = [r for r in records if r.spec.model.name == row.model]
+    document = {
+        "candidate": json.loads(row_line(row)),
+        "measurements": [m for record in near for m in _measurements(record)],
+    }
+    write(document, output, _one(row, near, currency))
+
+
+def match(rows: list[ResultRow], words: str) -> list[ResultRow]:
+    """The candidates whose name has every word; the one of exactly that name, if there is one."""
+    exact = [row for row in rows if row.candidate == words]
+    return exact or [row for row in rows if all(word.lower() in row.candidate.lower() for word in words.split())]
+
+
+def _one(row: ResultRow, records: list[ProbeRecord], currency: str) -> Group:
+    q = row.quality
+    basis = "measured in full" if row.measured else "forecast, 90 % interval"
+    lines = [
+        ("status", row.status),
+        ("why", row.reason),
+        ("configuration", configuration(row.configuration)),
+        ("quality", f"{quality(q.median, q.lower, q.upper)}, {basis}" if q else "not forecast"),
+        ("meets objective", f"with probability {row.feasible_probability:.2f}"),
+        ("adaptation", f"{cost(row.adaptation_cost)} {currency}, {_flops(row.adaptation_flops)}"),
+        ("serving", f"{cost(row.serving_cost)} {currency}, {_flops(row.serving_flops)}"),
+        ("total", f"{cost(row.total_cost)} {currency}"),
+    ]
+    if row.latency_milliseconds is not None:
+        lines.append(("latency", f"{figure(row.latency_milliseconds)} ms a request"))
+    if row.memory_bytes:
+        lines.append(("memory", f"{row.memory_bytes / 2**30:.2f} GiB"))
+    title = f"measured on {row.model}, which its forecast rests on"
+    return Group(f"[bold]{row.candidate}[/bold]", facts(lines), section(title, _measured(records)))
+
+
+def _flops(value: float | None) -> str:
+    return f"{value:.2e} FLOPs" if value else "no FLOPs"
+
+
+def _probes(records: list[ProbeRecord], currency: str) -> RenderableType:
+    return grid(
+        ["probe", "model", "state", "attempts", "seconds", currency or "cost", "remark"],
+        [
+            [
+                record.name,
+                record.spec.model.name,
+                "reused" if record.reused else record.state.value.lower(),
+                str(record.attempts),
+                f"{record.seconds:.1f}",
+                format_decimal(record.cost),
+                "" if record.reason in ("Completed", "Reused") else f"{record.reason}: {record.message}",
+            ]
+            for record in records
+        ],
+        right=["attempts", "seconds", currency or "cost"],
+    )
+
+
+def _measurements(record: ProbeRecord) -> list[dict[str, Any]]:
+    if record.report is None:
+        return []
+    trials = {trial.name: trial for trial in record.spec.trials}
+    return [
+        {
+            "probe": record.name,
+            "model": record.spec.model.name,
+            "trial": trials[result.name].to_wire(),
+            "result": result.to_wire(),
+        }
+        for result in record.report.trials
+    ]
+
+
+def _measured(records: list[ProbeRecord]) -> RenderableType:
+    rows = []
+    for record in records:
+        for entry in _measurements(record):
+            trial, result = entry["trial"], entry["result"]
+            fidelity = trial["fidelity"]
+            error = f" ± {figure(float(result['standardError']))}" if "standardError" in result else ""
+            score = f"{float(result['score']):.3f}{error}" if "score" in result else result.get("message", "")
+            rows.append(
+                [
+                    entry["model"],
+                    trial["strategy"],
+                    configuration((p["name"], p["value"]) for p in trial["parameters"]),
+                    f"{fidelity['method']}, {fidelity['trainingExamples'] or 'all'} examples",
+                    score,
+                    str(result["items"]),
+                    result["outcome"],
+                ]
+            )
+    return grid(["model", "strategy", "configuration", "how", "score", "items", "outcome"], rows, right=["items"])

@@ -1,0 +1,108 @@
+"""From the command line's files and folders to a question that can be answered; shared by the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from orrery.api.load import ManifestError, load
+from orrery.api.plan import AdaptationPlan
+from orrery.api.pricelist import PriceList
+from orrery.api.sentences import Problem
+from orrery.api.sources import DataSource, ModelSource
+from orrery.probes.locations import SourceRoots
+
+
+class Output(StrEnum):
+    """What is written to standard output; progress and errors go to standard error."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Files = Annotated[list[Path], typer.Argument(help="Plan, and price lists; one file may hold several documents.")]
+Prices = Annotated[list[Path] | None, typer.Option("--prices", help="A file with the PriceList.")]
+Claims = Annotated[list[str] | None, typer.Option("--pvc", metavar="CLAIM=DIR", help="Folder of a volume claim.")]
+ConfigMaps = Annotated[
+    list[str] | None, typer.Option("--configmap", metavar="NAME=DIR", help="Folder with the keys of a ConfigMap.")
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
+StateOption = Annotated[Path | None, typer.Option("--state", help="State folder; .orrery/NAMESPACE/NAME by default.")]
+
+STATE_ROOT = Path(".orrery")
+_Source = TypeVar("_Source", DataSource, ModelSource)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A plan with its prices and where its sources are. ``plan`` has local paths made absolute: its identity."""
+
+    plan: AdaptationPlan
+    prices: PriceList
+    roots: SourceRoots
+
+
+def read_question(
+    files: Sequence[Path], prices: Sequence[Path] | None, claims: Sequence[str] | None, maps: Sequence[str] | None
+) -> Question:
+    """The one plan of the files; raises ManifestError with every problem."""
+    made = load([*files, *(prices or [])])
+    plan = made.plan()
+    home = plan_file(files, plan)
+    return Question(with_absolute_paths(plan, home.parent), made.prices(plan), read_roots(claims, maps))
+
+
+def plan_file(files: Sequence[Path], plan: AdaptationPlan) -> Path:
+    """The file that the plan is in: its local paths start there."""
+    if len(files) == 1:
+        return files[0]
+    for path in files:
+        if any(found.metadata == plan.metadata for found in load([path]).plans):
+            return path
+    return files[0]
+
+
+def read_roots(claims: Sequence[str] | None, maps: Sequence[str] | None) -> SourceRoots:
+    """Where volumes and ConfigMaps are on this machine."""
+    roots = SourceRoots.from_environment()
+    return replace(roots, pvc=_folders("--pvc", claims), config_map=_folders("--configmap", maps))
+
+
+def _folders(option: str, pairs: Sequence[str] | None) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for pair in pairs or ():
+        name, equals, folder = pair.partition("=")
+        if not equals or not name or not folder:
+            raise ManifestError([Problem(option, pair, f"is '{pair}': write NAME=DIR, such as {option} data=./data")])
+        if not Path(folder).is_dir():
+            raise ManifestError([Problem(option, pair, f"is '{pair}', and {folder} is no folder: write one that is")])
+        folders[name] = Path(folder).resolve()
+    return folders
+
+
+def with_absolute_paths(plan: AdaptationPlan, folder: Path) -> AdaptationPlan:
+    """The plan with its ``local`` paths made absolute: two plans' './data.jsonl' are not the same data."""
+    folder = folder.resolve()
+
+    def absolute(source: _Source) -> _Source:
+        if source.local is None:
+            return source
+        path = str((folder / Path(source.local.path).expanduser()).resolve())
+        return source.model_copy(update={"local": source.local.model_copy(update={"path": path})})
+
+    spec = plan.spec
+    dataset = spec.task.dataset.model_copy(update={"source": absolute(spec.task.dataset.source)})
+    models = [model.model_copy(update={"source": absolute(model.source)}) for model in spec.models]
+    task = spec.task.model_copy(update={"dataset": dataset})
+    return plan.model_copy(update={"spec": spec.model_copy(update={"task": task, "models": models})})
+
+
+def state_folder(plan: AdaptationPlan, given: Path | None) -> Path:
+    """Where the plan's state is kept."""
+    return given or STATE_ROOT / plan.metadata.namespace / plan.metadata.name

@@ -1,0 +1,202 @@
+"""Numbers, tables and documents as people and programs read them. Knows nothing of plans' files or probes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from orrery.api.quantities import Interval
+from orrery.api.status import Choice, PlanStatus
+from orrery.cli.reading import Output
+from orrery.planning.reasons import amount
+
+#: Width of tables that go to a file or a pipe.
+PLAIN_WIDTH = 140
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output or error; colours only on a terminal, and never with NO_COLOR (rich sees to that)."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def write(document: Mapping[str, Any], output: Output, table: RenderableType) -> None:
+    """The document for machines, or the table for people, to standard output."""
+    if output is Output.JSON:
+        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    elif output is Output.YAML:
+        from orrery.local.store import to_yaml
+
+        print(to_yaml(document), end="")
+    else:
+        console().print(table)
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """A number with that many significant digits, without exponents or thousands of decimals.
+
+    >>> figure(0.00012345), figure(1234.5), figure(12), figure(0)
+    ('0.000123', '1,234', '12', '0')
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    from decimal import Decimal
+
+    rounded = Decimal(f"{value:.{digits}g}")
+    text = format(rounded, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def quality(predicted: float, lower: float, upper: float) -> str:
+    """A forecast quality with its 90 % interval.
+
+    >>> quality(0.91, 0.88, 0.937)
+    '0.910 (0.880 to 0.937)'
+    """
+    return f"{predicted:.3f} ({lower:.3f} to {upper:.3f})"
+
+
+def cost(interval: Interval | None) -> str:
+    """Money with its 90 % interval."""
+    if interval is None:
+        return "-"
+    return f"{amount(interval.median)} ({amount(interval.lower)} to {amount(interval.upper)})"
+
+
+def name_of(choice: Choice) -> str:
+    """Model and strategy."""
+    return f"{choice.model} / {choice.strategy}"
+
+
+def configuration(pairs: Iterable[tuple[str, str]]) -> str:
+    """A configuration in one line; a dash for the one configuration that has no parameters."""
+    return ", ".join(f"{name} {value}" for name, value in pairs) or "-"
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> duration(75.2), duration(4000)
+    ('1:15', '1:06:40')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> Table:
+    """Names and their values, aligned."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, escape(value))
+    return table
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """A plain table: a line under the head, nothing else. ``right`` columns hold numbers; the last one wraps."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for name in columns:
+        last = name == columns[-1]
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=not last, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
+
+
+def listing(
+    columns: Sequence[str], entries: Sequence[tuple[Sequence[str], str]], *, right: Sequence[str] = ()
+) -> RenderableType:
+    """A table whose rows each have a sentence below them, at full width: reasons are too long for a column."""
+    cells = [list(columns), *(list(row) for row, _ in entries)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+
+    def line(row: Sequence[str]) -> str:
+        pairs = zip(columns, row, widths, strict=True)
+        return "  ".join(c.rjust(w) if name in right else c.ljust(w) for name, c, w in pairs).rstrip()
+
+    parts: list[RenderableType] = [Text(line(columns), style="bold")]
+    for row, sentence in entries:
+        parts.append(Text(line(row)))
+        if sentence:
+            parts.append(Padding(Text(sentence, style="dim"), (0, 0, 0, 4)))
+    return Group(*parts)
+
+
+def section(title: str, body: RenderableType) -> Group:
+    """A titled part of the output."""
+    return Group("", f"[bold]{escape(title)}[/bold]", Padding(body, (0, 0, 0, 2)))
+
+
+def answer(title: str, status: PlanStatus, horizon_days: int, budget: str, message: str) -> Group:
+    """The answer of a plan: what is recommended, at what quality and cost, what it took, and why the rivals lost."""
+    currency = status.spend.currency if status.spend else ""
+    parts: list[RenderableType] = [f"[bold]{escape(title)}[/bold]  {status.phase}"]
+    best = status.recommendation
+    if best is not None:
+        c, q = best.cost, best.quality
+        basis = "measured in full" if best.measured else "forecast"
+        sure = f", meets the objective with probability {float(best.confidence):.2f}"
+        lines = [
+            ("recommended", f"{name_of(best)} on {best.accelerator}"),
+            ("configuration", configuration((p.name, p.value) for p in best.configuration)),
+            ("quality", quality(float(q.predicted), float(q.lower), float(q.upper)) + f", {basis}{sure}"),
+            (
+                "cost",
+                f"{amount(float(c.total))} {currency} ({amount(float(c.lower))} to {amount(float(c.upper))}): "
+                f"{amount(float(c.adaptation))} to adapt, {amount(float(c.serving))} to serve {horizon_days} days",
+            ),
+            ("why", best.message),
+        ]
+        if best.latency_milliseconds is not None:
+            lines.insert(4, ("latency", f"{figure(float(best.latency_milliseconds))} ms a request"))
+    else:
+        lines = [("answer", message or "nothing can be recommended")]
+    parts.append(Padding(facts(lines + spending(status, budget)), (1, 0, 0, 2)))
+    if status.alternatives:
+        parts.append(section("alternatives", alternatives(status)))
+    return Group(*parts)
+
+
+def spending(status: PlanStatus, budget: str) -> list[tuple[str, str]]:
+    """What probing cost, in money and time, against the budget and the exhaustive search."""
+    spend, done = status.spend, status.progress
+    if spend is None:
+        return []
+    text = f"{amount(float(spend.cost))} {spend.currency} of {budget}, {figure(float(spend.accelerator_seconds))} s"
+    if spend.exhaustive_cost:
+        text += f"; measuring every candidate in full: {amount(float(spend.exhaustive_cost))} {spend.currency}"
+        if spend.saved_percent is not None and spend.saved_percent > 0:
+            text += f" ({float(spend.saved_percent):.1f} % saved)"
+    lines = [("spent", text)]
+    if done is not None:
+        reused = f", {done.reused} reused" if done.reused else ""
+        failed = f", {done.failed} failed" if done.failed else ""
+        lines.append(("probes", f"{done.succeeded} succeeded{failed}{reused}"))
+    return lines
+
+
+def alternatives(status: PlanStatus) -> RenderableType:
+    """The rivals, each with the reason it lost."""
+    money = f"cost {status.spend.currency if status.spend else ''}".strip()
+    entries = []
+    for rival in status.alternatives:
+        q, pairs = rival.quality, [(p.name, p.value) for p in rival.configuration]
+        forecast = quality(float(q.predicted), float(q.lower), float(q.upper))
+        row = [name_of(rival), forecast, amount(float(rival.cost.total)), configuration(pairs)]
+        entries.append((row, rival.rejected_because))
+    return listing(["model / strategy", "quality", money, "configuration"], entries, right=[money])

@@ -1,0 +1,110 @@
+"""``orrery validate``: everything that can be known to be wrong before a cent is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from orrery.api.load import ManifestError, Manifests, load
+from orrery.api.plan import AdaptationPlan
+from orrery.cli.failures import Exit, describe
+from orrery.cli.reading import (
+    Claims,
+    ConfigMaps,
+    Files,
+    Output,
+    OutputOption,
+    Prices,
+    plan_file,
+    read_roots,
+    with_absolute_paths,
+)
+from orrery.cli.screen import console, write
+from orrery.local.facts import read_facts
+from orrery.planning.advance import advance
+from orrery.planning.candidates import expand
+from orrery.planning.types import Facts
+from orrery.probes.locations import SourceRoots
+
+
+@dataclass
+class _Verdict:
+    plan: str
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def validate(
+    files: Files,
+    prices: Prices = None,
+    pvc: Claims = None,
+    configmap: ConfigMaps = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check plans, price lists and data; measure nothing. Exit code 0 when all are valid, 2 when one is not."""
+    roots = read_roots(pvc, configmap)
+    verdicts: list[_Verdict] = []
+    made = Manifests()
+    for path in [*files, *(prices or [])]:  # each file by itself: one broken file hides nothing of the others
+        try:
+            found = load([path])
+        except ManifestError as error:
+            verdicts.append(_Verdict(str(path), [str(problem) for problem in error.problems]))
+            continue
+        made.plans.extend(found.plans)
+        made.price_lists.extend(found.price_lists)
+        if not (found.plans or found.price_lists or found.probes):
+            verdicts.append(_Verdict(str(path), ["holds no AdaptationPlan, AdaptationProbe or PriceList"]))
+    readable = [path for path in files if str(path) not in {verdict.plan for verdict in verdicts}]
+    verdicts += [_check(plan, made, plan_file(readable, plan), roots) for plan in made.plans]
+    valid = not any(verdict.problems for verdict in verdicts)
+    document: dict[str, Any] = {
+        "valid": valid,
+        "plans": [{"name": v.plan, "problems": v.problems, "notes": v.notes} for v in verdicts],
+    }
+    if output is Output.TABLE:
+        screen = console()
+        for verdict in verdicts:
+            screen.print(f"{verdict.plan}: {'invalid' if verdict.problems else 'valid'}", markup=False)
+            for sentence in verdict.problems:
+                screen.print(f"  {sentence}", style="red", markup=False)
+            for sentence in verdict.notes:
+                screen.print(f"  {sentence}", style="dim", markup=False)
+        if not verdicts:
+            screen.print("price lists and probes only: valid")
+    else:
+        write(document, output, "")
+    raise typer.Exit(Exit.OK if valid else Exit.BAD_INPUT)
+
+
+def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots) -> _Verdict:
+    verdict = _Verdict(f"{plan.metadata.namespace}/{plan.metadata.name}")
+    plan = with_absolute_paths(plan, home.parent)
+    facts = Facts()
+    try:
+        space = expand(plan.spec)
+        verdict.notes.append(f"{len(space):,} candidates")
+        facts = read_facts(plan, roots, lambda why: verdict.notes.append(f"the data was not read: {why}"))
+        if facts.task is not None:
+            verdict.notes.append(
+                f"{facts.task.train_examples:,} training and {facts.task.evaluation_examples:,} evaluation examples"
+                + (f", {facts.task.labels} labels" if facts.task.labels else "")
+            )
+        if not made.price_lists:
+            verdict.notes.append("prices and budget were not checked: give the price list with --prices FILE")
+            return verdict
+        step = advance(plan, [], made.prices(plan), facts)
+    except Exception as error:
+        code, sentences = describe(error)
+        if code is Exit.FAULT:
+            raise
+        verdict.problems += sentences
+        return verdict
+    if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):
+        verdict.problems.append(step.message)
+    elif step.finished:
+        verdict.notes.append(step.message)
+    return verdict

@@ -1,0 +1,122 @@
+"""What is known before anything is measured: the data as it is read here, and the models' sizes from their files.
+
+Neither torch nor transformers: a model's sizes are in its ``config.json`` and in the headers of its safetensors files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from orrery.api.catalogue import MODELS
+from orrery.api.plan import AdaptationPlan, Model, ModelFacts
+from orrery.api.sources import HuggingFaceSource
+from orrery.planning.types import Facts
+from orrery.probes.data import read_task
+from orrery.probes.errors import DataError, ProbeError
+from orrery.probes.facts import task_facts
+from orrery.probes.locations import SourceRoots
+
+#: Mean characters of a token of English text under a byte-pair vocabulary of 32k to 128k; a probe measures the real one.
+CHARACTERS_A_TOKEN = 4.0
+#: The data is fine as far as one knows, it only is not here.
+UNREACHABLE = frozenset({"MissingAsset", "MissingPackage", "SourceNotFound"})
+
+
+class _Estimate:
+    """Stands in for a tokenizer: as many tokens as the text's characters suggest."""
+
+    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[range]]:
+        return {"input_ids": [range(max(1, math.ceil(len(text) / CHARACTERS_A_TOKEN))) for text in texts]}
+
+
+def read_facts(plan: AdaptationPlan, roots: SourceRoots, unreachable: Callable[[str], None] | None = None) -> Facts:
+    """The facts of a plan.
+
+    Raises DataError, whose sentence names the field, when the data cannot be used. Where ``unreachable`` is given, it is
+    called with the sentence instead if the data merely is not on this machine.
+    """
+    models = {model.name: facts for model in plan.spec.models if (facts := model_facts(model, roots)) is not None}
+    try:
+        data = read_task(plan.spec.task, roots)
+    except DataError as error:
+        source = plan.spec.task.dataset.source
+        elsewhere = source.pvc is not None or source.config_map is not None
+        absent = error.reason in UNREACHABLE or (elsewhere and error.reason == "PathNotFound")
+        if unreachable is None or not absent:
+            raise
+        unreachable(str(error))
+        return Facts(models)
+    return Facts(models, task_facts(plan.spec.task, data, _Estimate()))
+
+
+def model_facts(model: Model, roots: SourceRoots) -> ModelFacts | None:
+    """A model's sizes: as the plan says, from the catalogue, or from its files if they are on this machine."""
+    if model.facts is not None:
+        return model.facts
+    source = model.source
+    if source.builtin is not None:
+        known = MODELS.get(source.builtin.name)
+        return known.facts if known else None
+    try:
+        if source.local is not None:
+            return folder_facts(roots.of_local(source.local))
+        if source.pvc is not None:
+            return folder_facts(roots.of_claim(source.pvc))
+    except ProbeError:
+        return None  # the probe will say what is wrong, and validate does
+    folder = _cached(source.hugging_face) if source.hugging_face is not None else None
+    return folder_facts(folder) if folder is not None else None
+
+
+def folder_facts(folder: Path) -> ModelFacts | None:
+    """Sizes of a model in the Hugging Face layout, or None when the folder does not tell its number of parameters."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    config = config.get("text_config") or config  # multimodal models keep the language model's sizes one level down
+    heads = config.get("num_attention_heads")
+    parameters = sum(_parameters(path) for path in sorted(folder.glob("*.safetensors")))
+    try:
+        return ModelFacts(
+            parameters=parameters,
+            layers=config.get("num_hidden_layers"),
+            hidden_size=config.get("hidden_size"),
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            vocabulary_size=config.get("vocab_size"),
+            context_length=config.get("max_position_embeddings"),
+        )
+    except ValidationError:
+        return None
+
+
+def _parameters(path: Path) -> int:
+    """Numbers in a safetensors file, from its header: eight bytes of length, then JSON."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 100_000_000)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _cached(source: HuggingFaceSource) -> Path | None:
+    """The snapshot in the hub's cache on this machine, if there is one; nothing is downloaded."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    repository = cache / f"models--{source.repo.replace('/', '--')}"
+    try:
+        commit = (repository / "refs" / source.revision).read_text(encoding="utf-8").strip()
+    except OSError:
+        commit = source.revision
+    folder = repository / "snapshots" / commit
+    return folder if folder.is_dir() else None
