@@ -115,7 +115,8 @@ class ShotsPosterior:
             var = sum(_TWICE[j] * way[..., a] * way[..., b] * self._cov[t][..., j] for j, (a, b) in enumerate(_PAIRS))
             sd = np.sqrt(np.maximum(var + left.sum(1)[:, None], 1e-12))
             out += self._share[t] * (self._within[t] * ndtr(-centre / sd)).sum(1)
-        return out
+        # Weights add up to 1 within rounding only.
+        return np.clip(out, 0.0, 1.0)
 
     def _deviation_at(self, k: Array, deviation: float) -> tuple[Array, Array, Array]:
         """How far the score measured at k itself (if any) pulls the forecast there: (pull, variance left, score)."""
