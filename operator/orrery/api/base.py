@@ -13,6 +13,11 @@ VERSION = "v1alpha1"
 API_VERSION: Literal["orrery.dev/v1alpha1"] = "orrery.dev/v1alpha1"
 
 
+def is_empty(value: str) -> bool:
+    """Whether a text says nothing: such a field is left out on the wire, since old API servers take "" for null."""
+    return value == ""
+
+
 class ApiModel(BaseModel):
     """Immutable, camelCase on the wire, unknown fields refused: a typo in a plan must not be ignored in silence."""
 
@@ -64,4 +69,4 @@ class ObjectMeta(BaseModel):
     name: ObjectName = Field(description="Object's name.")
     namespace: ObjectName = Field("default", description="Object's namespace.")
     generation: int = Field(1, description="Counts the changes of the spec; set by the API server.")
-    uid: str = Field("", description="Set by the API server.")
+    uid: str = Field("", exclude_if=is_empty, description="Set by the API server.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from orrery.api.base import CamelWord, Count, Flag, StatusModel, Text, Timestamp
+from orrery.api.base import CamelWord, Count, Flag, StatusModel, Text, Timestamp, is_empty
 from orrery.api.quantities import Money, Number, Share
 
 ShortText = Annotated[str, StringConstraints(max_length=253)]
@@ -20,7 +20,9 @@ class Condition(StatusModel):
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: CamelWord = Field(description="Why, as one word.")
-    message: Annotated[str, StringConstraints(max_length=4096)] = Field("", description="Why, as a sentence.")
+    message: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        "", exclude_if=is_empty, description="Why, as a sentence."
+    )
     observed_generation: Count | None = Field(None, description="Generation of the spec that this is about.")
     last_transition_time: Timestamp | None = Field(None, description="When the status last changed.")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orrery.api.base import ApiModel, refusal
+from orrery.api.base import ApiModel, is_empty, refusal
 from orrery.api.sources import DataSource
 
 Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -91,7 +91,9 @@ class Dataset(ApiModel):
 class Template(ApiModel):
     """The prompt of causal models: instruction, then demonstrations, then the request, in the same form."""
 
-    instruction: Annotated[str, StringConstraints(max_length=4096)] = Field("", description="Text before everything.")
+    instruction: Annotated[str, StringConstraints(max_length=4096)] = Field(
+        "", exclude_if=is_empty, description="Text before everything."
+    )
     example: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(
         "Input: {input}\nAnswer:", description="One request; {input} stands for its text. The answer follows it."
     )

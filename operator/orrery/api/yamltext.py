@@ -84,7 +84,13 @@ def _bool(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
     return str(node.value).lower() == "true"
 
 
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    """Texts of several lines as lines, where YAML can hold them so."""
+    return dumper.represent_scalar(_TAG + "str", value, style="|" if "\n" in value.strip() else None)
+
+
 _TAG = "tag:yaml.org,2002:"
+_Dumper.add_representer(str, _text)
 for _name, _pattern, _first in (
     ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
