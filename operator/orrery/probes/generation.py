@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from orrery.probes.likelihood import BATCH_TOKENS, Meter
+from orrery.probes.likelihood import BATCH_TOKENS, Meter, Prefix, keeps_logits
 from orrery.probes.session import LoadedModel
-from orrery.probes.trie import batches
+from orrery.probes.trie import batches, common_prefix
 
 
 def generate(
@@ -23,38 +23,55 @@ def generate(
     written = 0
     ends = _end_tokens(model)
     with torch.inference_mode():
-        for batch in batches([len(p) + limit for p in prompts], BATCH_TOKENS[model.device.type] * 2):
-            for index, (text, tokens) in zip(
-                batch, _answers(model, [prompts[i] for i in batch], limit, stop, ends, meter), strict=True
-            ):
+        skip = common_prefix(prompts)
+        prefix = Prefix(model, prompts[0][:skip] if prompts else (), meter)
+        rest = [prompt[skip:] for prompt in prompts]
+        for batch in batches([len(r) + limit for r in rest], BATCH_TOKENS[model.device.type] * 2):
+            answers = _answers(model, prefix, [rest[i] for i in batch], limit, stop, ends, meter)
+            for index, (text, tokens) in zip(batch, answers, strict=True):
                 texts[index] = text
                 written += tokens
     return texts, written / max(1, len(prompts))
 
 
 def _answers(
-    model: LoadedModel, prompts: Sequence[Sequence[int]], limit: int, stop: str, ends: set[int], meter: Meter
+    model: LoadedModel,
+    prefix: Prefix,
+    prompts: Sequence[Sequence[int]],
+    limit: int,
+    stop: str,
+    ends: set[int],
+    meter: Meter,
 ) -> list[tuple[str, int]]:
-    width = max(map(len, prompts))
+    """Text and tokens of each answer of a batch; ``prompts`` are what follows the prefix, padded on the left."""
+    width, shared = max(map(len, prompts)), prefix.length
     ids = torch.zeros((len(prompts), width), dtype=torch.long)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    mask = torch.zeros((len(prompts), shared + width), dtype=torch.long)
+    mask[:, :shared] = 1
     for r, prompt in enumerate(prompts):
         ids[r, width - len(prompt) :] = torch.tensor(list(prompt))
-        mask[r, width - len(prompt) :] = 1
-        meter.add(len(prompt), 0)
+        mask[r, shared + width - len(prompt) :] = 1
+        meter.add(len(prompt), shared)
     ids, mask = ids.to(model.device), mask.to(model.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
     answers: list[list[int]] = [[] for _ in prompts]
     open_rows = set(range(len(prompts)))
-    cache: Any = None
+    cache = prefix.rows(len(prompts))
+    extra: dict[str, Any] = {"logits_to_keep": 1} if keeps_logits(model.module) else {}
     for step in range(limit):
         out = model.module(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **extra,
         )
         cache = out.past_key_values
-        chosen = out.logits[:, -1].float().argmax(-1)
-        if not bool(torch.isfinite(out.logits[:, -1]).all()):
+        logits = out.logits[:, -1].float()
+        if not bool(torch.isfinite(logits).all()):
             raise FloatingPointError("the model's logits are not finite")
+        chosen = logits.argmax(-1)
         for r in sorted(open_rows):
             token = int(chosen[r])
             if token in ends:
@@ -69,7 +86,7 @@ def _answers(
         mask = torch.cat([mask, mask.new_ones((len(prompts), 1))], 1)
         positions = positions[:, -1:] + 1
         for r in open_rows:
-            meter.add(1, len(prompts[r]) + len(answers[r]) - 1)
+            meter.add(1, shared + len(prompts[r]) + len(answers[r]) - 1)
     return [(_before(model.tokenizer.decode(a, skip_special_tokens=True), stop), len(a)) for a in answers]
 
 

@@ -68,7 +68,7 @@ def log_likelihoods(
         if not _reusable(model, longest):
             return plain_log_likelihoods(model, items, meter)
         skip = common_prefix([s.prompt for item in items for s in item])
-        prefix = _Prefix(model, items[0][0].prompt[:skip], meter) if items else None
+        prefix = Prefix(model, items[0][0].prompt[:skip], meter) if items else None
         tries = [build(item, skip) for item in items]
         rows = max(1, LOGITS[model.device.type] // _vocabulary(module))
         budget = BATCH_TOKENS[model.device.type]
@@ -112,7 +112,7 @@ def plain_log_likelihoods(
     return list(np.split(values, split))
 
 
-class _Prefix:
+class Prefix:
     """Keys and values of the tokens that all prompts begin with."""
 
     def __init__(self, model: LoadedModel, tokens: Sequence[int], meter: Meter) -> None:
@@ -120,7 +120,7 @@ class _Prefix:
         self._cache: Any = None
         if tokens:
             ids = torch.tensor([list(tokens)], device=model.device)
-            extra = {"logits_to_keep": 1} if _keeps_logits(model.module) else {}
+            extra = {"logits_to_keep": 1} if keeps_logits(model.module) else {}
             self._cache = model.module(input_ids=ids, use_cache=True, **extra).past_key_values
             meter.add(len(tokens), 0)
 
@@ -133,7 +133,7 @@ class _Prefix:
         return cache
 
 
-def _run(model: LoadedModel, prefix: _Prefix, tries: Sequence[Trie], meter: Meter) -> list[NDArray[np.float64]]:
+def _run(model: LoadedModel, prefix: Prefix, tries: Sequence[Trie], meter: Meter) -> list[NDArray[np.float64]]:
     """Scores of a batch of tries. Rows are padded on the left, so that what is scored ends at the row's end."""
     width, shared = max(map(len, tries)), prefix.length
     keep = max(len(t) - t.first_scored for t in tries)
@@ -154,7 +154,7 @@ def _run(model: LoadedModel, prefix: _Prefix, tries: Sequence[Trie], meter: Mete
     # Positions, not a count: the slice that a count makes is not contiguous, and torch's linear layer then copies the
     # vocabulary projection once for every row (80 times slower on a CPU in bf16: 20 rows, 7 positions, 49,152 tokens).
     kept = torch.arange(width - keep, width, device=model.device)
-    extra: dict[str, Any] = {"logits_to_keep": kept} if _keeps_logits(model.module) else {}
+    extra: dict[str, Any] = {"logits_to_keep": kept} if keeps_logits(model.module) else {}
     cache = prefix.rows(len(tries))
     logits = model.module(
         input_ids=torch.from_numpy(ids).to(model.device),
@@ -199,7 +199,7 @@ def _agrees(model: LoadedModel) -> bool:
     items = [[Sequenced(tokens[:12], a) for a in answers], [Sequenced(tokens[:8] + tokens[12:20], a) for a in answers]]
     expected = plain_log_likelihoods(model, items)
     try:
-        prefix = _Prefix(model, tokens[:8], Meter())
+        prefix = Prefix(model, tokens[:8], Meter())
         found = _run(model, prefix, [build(item, 8) for item in items], Meter())
     except torch.OutOfMemoryError:
         raise
@@ -212,7 +212,8 @@ def _parts(batch: list[int], size: int) -> list[list[int]]:
     return [batch[i : i + size] for i in range(0, len(batch), size)]
 
 
-def _keeps_logits(module: torch.nn.Module) -> bool:
+def keeps_logits(module: torch.nn.Module) -> bool:
+    """Whether the model can project only the last positions onto the vocabulary."""
     return "logits_to_keep" in inspect.signature(module.forward).parameters
 
 

@@ -7,25 +7,26 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from orrery.api.probe import REPORT_LIMIT, Report, TrialResult
+from orrery.api.probe import REPORT_LIMIT, Report
 from orrery.api.quantities import format_decimal
 
 
 def number(value: float) -> Decimal:
     """Six significant digits, at most twelve decimals; more would be noise and would not fit 4,096 bytes.
 
-    Raises ``FloatingPointError`` for what is not finite, which the frame records as ``Diverged``.
+    Raises ``FloatingPointError`` for what is not finite or beyond 10^29, which the frame records as ``Diverged``.
 
     >>> number(1 / 3), number(123456789.0)
     (Decimal('0.333333'), Decimal('123457000'))
     """
-    if not math.isfinite(value):
+    if not math.isfinite(value) or abs(value) >= 1e29:
         raise FloatingPointError(f"a measured number is {value}")
-    return Decimal(format_decimal(round(Decimal(format(value, ".6g")), 12)))
+    short = Decimal(format(value, ".6g"))
+    return Decimal(format_decimal(short if short.adjusted() >= 0 else round(short, 12)))
 
 
 def pack_bits(right: Sequence[bool]) -> str:
@@ -57,14 +58,44 @@ def encode(report: Report) -> bytes:
     """Compact JSON of a report, never above ``REPORT_LIMIT`` bytes.
 
     When it would be, optional things go, in this order and no further than needed: the trials' train losses, their
-    messages, their bits (the longest first), peak memory, tokens and FLOPs, seconds, standard errors, the facts of the
-    task and of the model, at last whole trials from the end, and ``error`` says how many.
+    messages, their bits (the longest first), peak memory, tokens and FLOPs, seconds and tokens a request, standard
+    errors, the facts of the task and of the model, at last whole trials from the end, and ``error`` says how many.
     """
-    for smaller in _ever_smaller(report):
-        data = _bytes(smaller)
-        if len(data) <= REPORT_LIMIT:
-            return data
-    raise AssertionError("a report without trials fits")  # bounded fields: its text is cut below
+    wire = report.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    trials = wire.pop("trials", [])
+    envelope = {"version": report.version, **wire}
+    sizes = [len(_json(trial)) + 1 for trial in trials]
+
+    def excess() -> int:
+        return len(_json({**envelope, "trials": []})) + sum(sizes) - REPORT_LIMIT
+
+    over = excess()
+    for fields in _OPTIONAL:
+        if over <= 0:
+            break
+        order = sorted(range(len(trials)), key=lambda i: (-len(trials[i].get("bits", "")), -i))
+        for i in order:
+            if over <= 0:
+                break
+            trials[i] = {key: value for key, value in trials[i].items() if key not in fields}
+            smaller = len(_json(trials[i])) + 1
+            over -= sizes[i] - smaller
+            sizes[i] = smaller
+    for facts in ("taskFacts", "modelFacts", "architecture"):
+        if over > 0:
+            envelope.pop(facts, None)
+            over = excess()
+    if over > 0 and len(envelope.get("error", "")) > 200:
+        envelope["error"] = envelope["error"][:199] + "…"
+        over = excess()
+    asked = len(trials)
+    while over > 0 and trials:
+        trials.pop()
+        sizes.pop()
+        left = f"{asked - len(trials)} of {asked} trials do not fit into the report: ask for fewer in one probe"
+        envelope.update(error=left, reason="ReportTooLarge")
+        over = excess()
+    return _json({**envelope, "trials": trials})
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -89,44 +120,16 @@ def write_report(report: Report, path: Path) -> None:
         file.write(data)
 
 
-def _bytes(report: Report) -> bytes:
-    wire = report.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    wire = {"version": report.version, **wire}
-    return json.dumps(wire, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
-_STEPS: tuple[tuple[str, ...], ...] = (
-    ("train_loss",),
+_OPTIONAL: tuple[tuple[str, ...], ...] = (
+    ("trainLoss",),
     ("message",),
     ("bits",),
-    ("peak_memory_bytes",),
-    ("train_tokens", "evaluation_tokens", "train_flops", "evaluation_flops"),
-    ("train_seconds", "evaluation_seconds", "request_tokens", "output_tokens"),
-    ("standard_error",),
+    ("peakMemoryBytes",),
+    ("trainTokens", "evaluationTokens", "trainFlops", "evaluationFlops"),
+    ("trainSeconds", "evaluationSeconds", "requestTokens", "outputTokens"),
+    ("standardError",),
 )
-
-
-def _ever_smaller(report: Report) -> Iterator[Report]:
-    trials = list(report.trials)
-
-    def current(**changes: object) -> Report:
-        return report.model_copy(update={"trials": list(trials), **changes})
-
-    yield current()
-    for fields in _STEPS:
-        blank = {name: TrialResult.model_fields[name].get_default(call_default_factory=True) for name in fields}
-        for index in sorted(range(len(trials)), key=lambda i: (-len(trials[i].bits or ""), -i)):
-            if all(getattr(trials[index], name) == blank[name] for name in fields):
-                continue
-            trials[index] = trials[index].model_copy(update=blank)
-            yield current()
-    report = report.model_copy(update={"error": report.error[:512] if report.error else None})
-    yield current()
-    report = report.model_copy(update={"task_facts": None, "model_facts": None})
-    yield current()
-    total = len(trials)
-    while trials:
-        trials.pop()
-        text = f"{total - len(trials)} of {total} trials do not fit into the report: ask for fewer in one probe"
-        yield current(error=text, reason="ReportTooLarge")
-    yield current(error=None)

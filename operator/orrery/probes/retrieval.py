@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from orrery.probes.embedding import embed
 from orrery.probes.likelihood import Meter
+from orrery.probes.models import fingerprint
 from orrery.probes.session import Example, LoadedModel, Unsupported
 
 RETRIEVERS = ("random", "bm25", "dense")
-#: Embeddings of the last pool; several trials of one probe draw from the same.
-_POOLS: dict[tuple[str, tuple[str, ...]], NDArray[np.float64]] = {}
+#: Embeddings of a model's last pool, by the weights' fingerprint and the texts: a probe's trials draw from the same.
+_POOLS: WeakKeyDictionary[torch.nn.Module, tuple[int, tuple[str, ...], NDArray[np.float64]]] = WeakKeyDictionary()
 
 
 def pool_of(train: Sequence[Example], size: int, seed: int) -> list[Example]:
@@ -71,10 +74,9 @@ def _bm25(pool: Sequence[Example], items: Sequence[Example]) -> NDArray[np.float
 
 
 def _dense(model: LoadedModel, pool: Sequence[Example], items: Sequence[Example], meter: Meter) -> NDArray[np.float64]:
-    texts = tuple(e.input for e in pool)
-    key = (model.path, texts)
-    if key not in _POOLS:
-        _POOLS.clear()
-        _POOLS[key] = embed(model, texts, meter)
-    similarity: NDArray[np.float64] = embed(model, [e.input for e in items], meter) @ _POOLS[key].T
+    texts, weights = tuple(e.input for e in pool), fingerprint(model.module)
+    kept = _POOLS.get(model.module)
+    if kept is None or kept[:2] != (weights, texts):
+        kept = _POOLS[model.module] = (weights, texts, embed(model, texts, meter))
+    similarity: NDArray[np.float64] = embed(model, [e.input for e in items], meter) @ kept[2].T
     return similarity

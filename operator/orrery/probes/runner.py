@@ -124,7 +124,7 @@ def measure_trial(session: Session, trial: Trial, available: dict[str, Measure])
     if fingerprint(session.model.module) != before:
         # The next trial must see the model as it was loaded, also after a trial that trained and then failed.
         session.model.fresh()
-    if result.peak_memory_bytes is None and peak.bytes is not None:
+    if result.outcome is not Outcome.UNSUPPORTED and result.peak_memory_bytes is None:
         result = result.model_copy(update={"peak_memory_bytes": peak.bytes})
     return result
 
