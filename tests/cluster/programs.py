@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = Path(__file__).with_name("build.sh")
 CACHE_VARIABLE = "ORRERY_CLUSTER_CACHE"
+# Ends the build's process group ($2) when the process that wants it ($1) is gone.
+WATCH = 'while kill -0 "$1" && kill -0 -- "-$2"; do sleep 0.5; done 2>/dev/null; kill -KILL -- "-$2" 2>/dev/null'
 NEEDED = ("bash", "apt-get", "dpkg-deb", "python3", "tar", "sed", "grep", "sha256sum", "xargs")
 
 
@@ -68,13 +71,13 @@ def programs(say: Callable[[str], None] = lambda line: print(line, file=sys.stde
     """
     folder = cache_root() / recipe_hash()
     if not folder.is_dir():
-        with _lock(folder.with_suffix(".lock"), say):
+        with _lock(folder.with_suffix(".lock"), say) as lock:
             if not folder.is_dir():  # another process may have built it while this one waited
-                _build(folder, say)
+                _build(folder, lock, say)
     return Programs(folder / "bin")
 
 
-def _build(folder: Path, say: Callable[[str], None]) -> None:
+def _build(folder: Path, lock: int, say: Callable[[str], None]) -> None:
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         raise ClusterError(
@@ -85,14 +88,18 @@ def _build(folder: Path, say: Callable[[str], None]) -> None:
     say(f"building the test cluster's programs into {folder} (a few minutes, once); log: {log}")
     try:
         with log.open("wb") as output:
-            nice = ["nice", "-n", "10"] if shutil.which("nice") else []
-            code = subprocess.run(
-                [*nice, "bash", str(RECIPE), str(scratch)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            ).returncode
+            build = subprocess.Popen(
+                ["nice", "-n", "10", "bash", str(RECIPE), str(scratch)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True, pass_fds=[lock],
+            )  # fmt: skip
+        watch = subprocess.Popen(["sh", "-c", WATCH, "watch", str(os.getpid()), str(build.pid)], start_new_session=True)
+        try:
+            code = build.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(build.pid, signal.SIGKILL)
+            watch.kill()
+            watch.wait()
         if code != 0:
             last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise ClusterError(f"building the test cluster failed with exit code {code} (log: {log}):\n{last}")
@@ -106,7 +113,7 @@ def _build(folder: Path, say: Callable[[str], None]) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _lock(path: Path, say: Callable[[str], None]) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
@@ -114,4 +121,4 @@ def _lock(path: Path, say: Callable[[str], None]) -> Iterator[None]:
         except BlockingIOError:
             say(f"another process builds the test cluster; waiting for {path}")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield  # closing the file releases the lock, and so does the death of this process
+        yield handle.fileno()  # released when this process and a build that it started have both ended, however they end

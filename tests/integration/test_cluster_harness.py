@@ -255,9 +255,9 @@ def test_a_container_over_its_memory_limit_is_killed(
 
 
 def test_the_deadline_ends_a_pod(kubernetes: client.ApiClient, namespace: str) -> None:
-    grace = {"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1}
+    grace = {"activeDeadlineSeconds": 3, "terminationGracePeriodSeconds": 1}
     run_pod(kubernetes, namespace, "late", container("exec sleep 600.25"), **grace)
-    pod = ended(kubernetes, namespace, "late", seconds=15)
+    pod = ended(kubernetes, namespace, "late", seconds=20)
     assert pod["status"]["reason"] == "DeadlineExceeded"
     # Process 1 without a handler ignores SIGTERM and is killed after the grace.
     assert terminated(pod)["exitCode"] == (137 if ISOLATED else 143)
