@@ -89,7 +89,7 @@ def _root(
 def run() -> None:
     """Entry point of the script: every failure ends as a sentence and an exit code."""
     try:
-        app()
+        app(prog_name="orrery")
     except Exception as error:
         if os.environ.get("ORRERY_DEBUG"):
             raise

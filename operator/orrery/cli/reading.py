@@ -26,7 +26,9 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-Files = Annotated[list[Path], typer.Argument(help="Plan, and price lists; one file may hold several documents.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="PLAN...", help="Plan, and price lists; one file may hold several documents.")
+]
 Prices = Annotated[list[Path] | None, typer.Option("--prices", help="A file with the PriceList.")]
 Claims = Annotated[list[str] | None, typer.Option("--pvc", metavar="CLAIM=DIR", help="Folder of a volume claim.")]
 ConfigMaps = Annotated[

@@ -23,7 +23,7 @@ from orrery.costs.prices import Prices
 from orrery.local import processes
 from orrery.local.attempts import probing_seconds, timestamp
 from orrery.local.files import StateError, only_run
-from orrery.local.publish import publish, write_inputs
+from orrery.local.publish import check_inputs, publish, write_inputs
 from orrery.local.reuse import copy_measurements
 from orrery.local.store import REPORT, SPEC, AttemptFolder, Store
 from orrery.planning.reports import left_to_do
@@ -127,6 +127,7 @@ class _Run:
         self.children: dict[Path, Popen[bytes]] = {}
 
     def to_the_end(self) -> Answer:
+        check_inputs(self.settings.state, self.plan, self.prices)
         write_inputs(self.settings.state, self.plan, self.prices)
         if self.settings.reuse is not None and (
             trials := copy_measurements(self.store, self.settings.reuse, self.plan)

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.quantities import Interval
@@ -27,6 +29,30 @@ def write_inputs(folder: Path, plan: AdaptationPlan, prices: PriceList) -> None:
     _write_changed(folder / PRICES, to_yaml(prices.to_wire()))
 
 
+def check_inputs(folder: Path, plan: AdaptationPlan, prices: PriceList) -> None:
+    """Raises StateError when the folder is another plan's, or its money is in another currency."""
+    before, paid_in = _document(folder / PLAN), _document(folder / PRICES)
+    name, found = plan.metadata.name, before.get("metadata", {}).get("name", plan.metadata.name)
+    if found != name:
+        raise files.StateError(
+            f"{folder} holds the state of the plan '{found}', and this one is '{name}': give it its own --state DIR"
+        )
+    currency = paid_in.get("spec", {}).get("currency", prices.spec.currency)
+    if currency != prices.spec.currency and any(folder.glob("probes/*/attempt-*")):
+        raise files.StateError(
+            f"spec.pricing.priceListRef: '{prices.metadata.name}' is in {prices.spec.currency}, and the probes in {folder} "
+            f"were paid in {currency}: give a PriceList in {currency}, or begin anew with another --state DIR"
+        )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def publish(folder: Path, plan: AdaptationPlan, step: Step, now: float) -> PlanStatus:
     """Write the step's status and rows; gives the status with its times."""
     status = stamp(step.status, read_status(folder), plan.metadata.generation, now)
@@ -38,8 +64,6 @@ def publish(folder: Path, plan: AdaptationPlan, step: Step, now: float) -> PlanS
 
 def read_status(folder: Path) -> PlanStatus | None:
     """The status as it was last written, if any."""
-    import yaml
-
     try:
         return PlanStatus.model_validate(yaml.safe_load((folder / STATUS).read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError):

@@ -2,9 +2,6 @@
 
 import json
 import os
-import random
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,68 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-import planner
-
 from orrery.api.probe import TaskFacts
 from orrery.local import engine, processes
 from orrery.local.files import StateBusy, only_run
 from orrery.local.store import Store
 from orrery.planning.types import Facts, ProbeState
+from tests.unit.local import planner
+from tests.unit.local.harness import STUB, Quiet, answer, settings
 
 pytestmark = pytest.mark.unit
-
-HERE = Path(__file__).parent
-STUB = HERE / "stub_probe.py"
-PROBING = {"deadlineSeconds": 20, "retries": 1}
-
-
-class Quiet:
-    def __init__(self):
-        self.events = []
-        self.on_wait = lambda: None
-
-    def step(self, step, records):
-        pass
-
-    def started(self, request, attempt):
-        self.events.append(("started", request.name))
-
-    def adopted(self, attempt):
-        self.events.append(("adopted", attempt.probe))
-
-    def ended(self, attempt):
-        self.events.append(("ended", attempt.record.reason))
-
-    def reused(self, trials):
-        self.events.append(("reused", trials))
-
-    def waiting(self):
-        self.on_wait()
-
-
-def settings(state, **changes):
-    environment = {**os.environ, **changes.pop("environment", {})}
-    return engine.Settings(
-        state=state,
-        command=lambda spec, report: [sys.executable, str(STUB), str(spec), str(report)],
-        grace_seconds=0.3,
-        environment=environment,
-        poll_seconds=0.01,
-        **changes,
-    )
-
-
-def answer(plan, state, observer=None, stop=None, prices=None, facts=None, **changes):
-    return engine.run(
-        plan,
-        prices or planner.prices(),
-        facts or Facts(),
-        settings(state, **changes),
-        planner.advance,
-        observer or Quiet(),
-        stop or engine.Stop(),
-    )
 
 
 def by_model(result):
@@ -153,6 +97,20 @@ def test_a_price_that_changes_later_does_not_change_what_was_paid(tmp_path):
     paid = answer(plan, tmp_path / "state").records[0].cost
     dearer = answer(plan, tmp_path / "state", prices=planner.prices("36"))
     assert dearer.records[0].cost == paid
+
+
+def test_money_in_two_currencies_is_not_added_up(tmp_path):
+    answer(planner.plan("good"), tmp_path / "state")
+    euro = planner.prices()
+    euro = euro.model_copy(update={"spec": euro.spec.model_copy(update={"currency": "EUR"})})
+    with pytest.raises(Exception, match=r"in EUR, and the probes in .* were paid in USD: give a PriceList in USD"):
+        answer(planner.plan("good"), tmp_path / "state", prices=euro)
+
+
+def test_a_state_folder_belongs_to_one_plan(tmp_path):
+    answer(planner.plan("good", name="one"), tmp_path / "state")
+    with pytest.raises(Exception, match="holds the state of the plan 'one', and this one is 'two'"):
+        answer(planner.plan("good", name="two"), tmp_path / "state")
 
 
 def test_another_plan_pays_nothing_for_what_was_measured(tmp_path):
@@ -350,80 +308,6 @@ def test_a_probe_dies_with_its_shepherd(tmp_path):
         pytest.fail("the probe outlived its shepherd")
     assert not processes.alive(folder)
     assert not (folder / "exit.json").exists()
-
-
-DRIVER = """
-import sys
-sys.path[:0] = [{here!r}]
-import planner
-from test_local_engine import answer, Quiet
-from pathlib import Path
-answer(planner.plan(*{families!r}, probing={probing!r}), Path({state!r}), environment={environment!r})
-"""
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_at_any_moment_it_goes_on_and_pays_for_nothing_twice(tmp_path, seed):
-    """kill -9 of the run at random moments, again and again, then one run to the end: as if nothing had happened."""
-    families = ("slow", "good", "slow", "slow")
-    probing = {"deadlineSeconds": 20, "retries": 0, "parallelism": 2}
-    journal = tmp_path / "journal"
-    environment = {"STUB_JOURNAL": str(journal), "STUB_SECONDS": "0.25"}
-    state = tmp_path / "state"
-    code = DRIVER.format(here=str(HERE), families=families, probing=probing, state=str(state), environment=environment)
-    generator = random.Random(seed)
-    for _ in range(3):
-        run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-        limit = time.monotonic() + 20
-        # Importing takes a while, and killing that shows nothing: wait until there is a state folder to break.
-        while run.poll() is None and not (state / "lock").exists() and time.monotonic() < limit:
-            time.sleep(0.005)
-        time.sleep(generator.uniform(0.0, 0.5))
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
-    result = answer(planner.plan(*families, probing=probing), state, environment=environment)
-    assert [r.state for r in result.records] == [ProbeState.SUCCEEDED] * 4
-    lines = journal.read_text().splitlines()
-    assert sorted(set(lines)) == sorted(lines), "a measurement was taken twice"
-    assert len(lines) == 16
-    assert sum(r.attempts for r in result.records) == 4
-    untouched = answer(planner.plan(*families, probing=probing), tmp_path / "other")
-    assert [(r.name, r.report) for r in result.records] == [(r.name, r.report) for r in untouched.records]
-
-
-def test_when_the_machine_goes_down_the_attempt_is_charged_and_tried_again(tmp_path):
-    """Run and shepherd both die, so nobody saw the end: charged up to now, never nothing; then measured again."""
-    state = tmp_path / "state"
-    code = DRIVER.format(here=str(HERE), families=("half-then-hang",), probing=PROBING, state=str(state), environment={})
-    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    while not (found := list(state.glob("probes/*/attempt-1/report.json"))):
-        time.sleep(0.01)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
-    started = json.loads((found[0].parent / "started.json").read_text())
-    os.kill(started["pid"], signal.SIGKILL)
-    seen = Quiet()
-    (record,) = answer(planner.plan("half-then-hang", probing=PROBING), state, seen).records
-    assert seen.events[0] == ("ended", "Lost")
-    assert record.state is ProbeState.SUCCEEDED and record.attempts == 2
-    first = json.loads((found[0].parent / "record.json").read_text())
-    assert Decimal(first["cost"]) > 0 and len(record.report.trials) == 2
-
-
-def test_a_running_probe_of_a_killed_run_is_adopted_and_not_started_twice(tmp_path):
-    state, journal = tmp_path / "state", tmp_path / "journal"
-    environment = {"STUB_JOURNAL": str(journal), "STUB_SECONDS": "1.5"}
-    code = DRIVER.format(here=str(HERE), families=("slow",), probing=PROBING, state=str(state), environment=environment)
-    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    while not list(state.glob("probes/*/attempt-1/started.json")):
-        time.sleep(0.01)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
-    seen = Quiet()
-    (record,) = answer(planner.plan("slow", probing=PROBING), state, seen, environment=environment).records
-    assert [event[0] for event in seen.events] == ["adopted", "ended"]
-    assert record.state is ProbeState.SUCCEEDED and record.attempts == 1
-    assert 1.4 < record.seconds < 10 and record.cost >= Decimal("0.0014")
 
 
 def test_the_state_folder_reads_as_documented(tmp_path):
