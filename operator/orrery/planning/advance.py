@@ -187,7 +187,7 @@ def _verdict(
             reasons = Reasons.of(spec.objective, spec.task.metric, situation.columns, decision, currency)
             said = f"; nearest is {situation.space.label(nearest)}, which {reasons.rejected_because(nearest)}"
         return Verdict("Infeasible", f"no candidate meets the objective{said}"[:1000], True)
-    left = f" (best expected gain {design.best.points:.2g} points)" if design and design.best else ""
+    left = f" (the best would bring {design.best.worth.points:.2g} points)" if design and design.best else ""
     return Verdict("AnswerSettled", f"no further probe is worth its price{left}", True)
 
 

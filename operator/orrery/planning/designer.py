@@ -9,7 +9,7 @@ thing twice and trials in flight are not asked again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -52,8 +52,7 @@ class Option:
     trial: Trial
     seconds: float  #: without loading
     upper_seconds: float
-    points: float
-    change: float
+    worth: value.Worth
     expected_score: float | None
     rejected: bool = False
 
@@ -81,6 +80,8 @@ class Designer:
     prices: Prices
     columns: Columns
     exhaustive_cost: float
+    _posteriors: dict[tuple[int, int], Posterior] = field(default_factory=dict)
+    _proposed: dict[tuple[int, int], Sequence[Proposal]] = field(default_factory=dict)
 
     def design(self, purse: Purse) -> Design:
         """The probes to start now, best first; takes their reservations out of ``purse``."""
@@ -99,6 +100,8 @@ class Designer:
             if first is None:
                 first = best
             if best is None or not self._pays(best, load=True):
+                best = self._unseen(options, busy, decision, imagined)
+            if best is None:
                 break
             worth_it = True
             if purse.slots < 1 or purse.probes_left < 1:
@@ -124,12 +127,26 @@ class Designer:
             for g, group in enumerate(self.space.groups):
                 more = imagined.get(group.model.name)
                 if more and group.refusal is None:
-                    post = group.plugin.forecast(self.groups.build(g, more)).posterior
+                    post = self._posterior(g, more)
                     for a in range(len(self.space.accelerators)):
                         rows = self.space.rows(g, a)
                         mean[rows], sd[rows] = post.mean, post.sd
             columns = _with_quality(columns, mean, sd)
         return columns, decide(self.spec.objective, self.spec.task.metric, columns)
+
+    # Imagined evidence only ever grows while a step is designed, so its length identifies it.
+    def _posterior(self, g: int, more: Sequence[Evidence]) -> Posterior:
+        key = g, len(more)
+        if key not in self._posteriors:
+            plugin = self.space.groups[g].plugin
+            self._posteriors[key] = plugin.forecast(self.groups.build(g, more)).posterior
+        return self._posteriors[key]
+
+    def _proposals(self, g: int, more: Sequence[Evidence]) -> Sequence[Proposal]:
+        key = g, len(more)
+        if key not in self._proposed:
+            self._proposed[key] = self.space.groups[g].plugin.proposals(self.groups.build(g, more))
+        return self._proposed[key]
 
     def _options(
         self,
@@ -164,7 +181,7 @@ class Designer:
                 continue
             place = len(places)
             places.append(rows)
-            for proposal in group.plugin.proposals(self.groups.build(g, more)):
+            for proposal in self._proposals(g, more):
                 key = identity(proposal.trial)
                 kept = merged.setdefault(key, (proposal, {}))
                 kept[1][place] = np.tile(proposal.shift, len(self.space.accelerators))
@@ -185,9 +202,7 @@ class Designer:
             if where is None:
                 continue
             seconds, upper = self._seconds(model, where, proposal)
-            options.append(
-                Option(model, where, proposal.trial, seconds, upper, w.points, w.change, proposal.expected_score)
-            )
+            options.append(Option(model, where, proposal.trial, seconds, upper, w, proposal.expected_score))
         return options
 
     def _accelerator(self, model: str, trial: Trial, columns: Columns) -> str | None:
@@ -217,11 +232,27 @@ class Designer:
 
     def _best(self, options: Sequence[Option], busy: Sequence[str]) -> Option | None:
         """Most points per unit of money, load included; a model that is being probed waits for its results."""
-        ranked = [o for o in options if o.model not in busy and o.points > 0]
+        ranked = [o for o in options if o.model not in busy and o.worth.points > 0]
         return max(ranked, key=lambda o: (self._rate(o, load=True), o.trial.name), default=None)
 
+    def _unseen(
+        self,
+        options: Sequence[Option],
+        busy: Sequence[str],
+        decision: Decision,
+        imagined: dict[str, list[Evidence]],
+    ) -> Option | None:
+        """A trial of the present choice's model when that was never measured: no answer rests on priors alone."""
+        favourite = decision.chosen if decision.chosen is not None else decision.nearest
+        if favourite is None:
+            return None
+        model = self.space.groups[self.space.group[favourite]].model.name
+        if self.known.evidence.get(model) or imagined.get(model):
+            return None
+        return self._best([o for o in options if o.model == model], busy)
+
     def _rate(self, o: Option, *, load: bool) -> float:
-        return o.points / max(self._cost(o, load=load), 1e-12)
+        return o.worth.points / max(self._cost(o, load=load), 1e-12)
 
     def _cost(self, o: Option, *, load: bool) -> float:
         seconds = o.seconds + (self.clock.load_seconds(o.model, o.accelerator) if load else 0.0)
@@ -230,7 +261,7 @@ class Designer:
     def _pays(self, o: Option, *, load: bool) -> bool:
         """Whether a trial brings more points than its share of the exhaustive search's cost asks for."""
         share = self._cost(o, load=load) / max(self.exhaustive_cost, 1e-12)
-        return o.points >= LEAST_POINTS and o.points >= POINTS_FOR_EXHAUSTIVE * share
+        return o.worth.points >= LEAST_POINTS and o.worth.points >= POINTS_FOR_EXHAUSTIVE * share
 
     def _batch(
         self,
@@ -247,7 +278,7 @@ class Designer:
         batch: list[Option] = []
         upper = 2.0 * load
         spare = LOADS_PER_BATCH * load
-        candidate: Option | None = best
+        candidate: Option | None = self._opening(best, options)
         while candidate is not None:
             worst = deadline(upper + candidate.upper_seconds, self.spec.probing.deadline_seconds)
             if not purse.affords(reservation(worst, price), worst * count):
@@ -266,6 +297,16 @@ class Designer:
             ]
             candidate = max(left, key=lambda o: (self._rate(o, load=False), o.trial.name), default=None)
         return batch, upper
+
+    def _opening(self, best: Option, options: Sequence[Option]) -> Option:
+        """A model's first trial is the model as it is, where the plan can ask that: everything else is read against it.
+
+        It is cheap, bears on every strategy, and tells whether adapting hurts.
+        """
+        if self.known.evidence.get(best.model):
+            return best
+        plain = (o for o in options if o.model == best.model and o.trial.strategy == "ZeroShot")
+        return next(plain, best)
 
     def _upper(self, o: Option) -> float:
         return 2.0 * self.clock.load_seconds(o.model, o.accelerator) + o.upper_seconds
@@ -289,8 +330,8 @@ class Designer:
             reservation=reservation(spec.deadline_seconds, price),
             expected_cost=cost,
             reason=(
-                f"expected to gain {best.points:.2g} points for {cost} {self.prices.currency}, "
-                f"with {best.change:.0%} probability of a better choice"
+                f"{best.trial.strategy} on {best.model}: for {cost} {self.prices.currency}, improves the choice with "
+                f"{best.worth.change:.0%} probability, by {best.worth.gain:.2g} points on average"
             ),
         )
 
@@ -316,7 +357,7 @@ class Designer:
         """Median score of a trial in flight, from the strategy that proposed it; its group's mean when none does."""
         for g, group in enumerate(self.space.groups):
             if group.model.name == model and group.refusal is None:
-                for p in group.plugin.proposals(self.groups.build(g)):
+                for p in self._proposals(g, ()):
                     if identity(p.trial) == identity(trial) and p.expected_score is not None:
                         return p.expected_score
         rows = [self.space.rows(g, 0) for g, group in enumerate(self.space.groups) if group.model.name == model]

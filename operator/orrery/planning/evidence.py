@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from orrery.api.catalogue import MODELS
 from orrery.api.plan import ModelFacts, PlanSpec
 from orrery.api.probe import (
     Outcome,
@@ -34,6 +35,8 @@ from orrery.strategies.trials import Identity, identity
 IN_FLIGHT = (ProbeState.RESERVED, ProbeState.QUEUED, ProbeState.RUNNING)
 #: Failures that no other attempt and no other configuration of the model can mend.
 _MODEL_FAILURES = frozenset({"ModelNotFound", "RevisionNotFound", "AccessDenied", "InvalidModel"})
+_MEMORY = frozenset({"OutOfMemory", "OOMKilled"})
+_TOO_MUCH = _MEMORY | {"DeadlineExceeded"}
 #: Failures that concern the data, and so the whole plan.
 DATA_FAILURES = frozenset({"InvalidData", "DataNotFound", "MissingColumn", "EmptySplit", "UnseenLabel"})
 
@@ -58,7 +61,11 @@ class Known:
 
 def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Known:
     """Everything the records tell; independent of their order."""
-    known = Known(model_facts={m.name: m.facts for m in spec.models if m.facts is not None})
+    known = Known()
+    for m in spec.models:
+        listed = MODELS.get(m.source.builtin.name) if m.source.builtin is not None else None
+        if m.facts is not None or listed is not None:
+            known.model_facts[m.name] = m.facts or listed.facts  # type: ignore[union-attr]  # one of them is there
     known.model_facts.update(facts.models)
     models = {digest(model_identity(m)): m.name for m in spec.models}
     task = digest(data_identity(spec.task))
@@ -222,32 +229,24 @@ def _fail(
         f": {message}" if message else ""
     )
     known.last_failure = sentence
-    out_of_memory = reason in ("OutOfMemory", "OOMKilled") or record.reason in ("OutOfMemory", "OOMKilled")
-    spent = record.attempts > spec.probing.retries
-    if out_of_memory:
-        # Trials run in the order of the spec and each is reported when it ends: the first unanswered one was too much.
-        given_up.append((model, record, missing[0], "OutOfMemory"))
+    if record.reason in _TOO_MUCH or reason in _TOO_MUCH:
+        # Trials run in the order of the spec and each is reported when it ends: the first unanswered one was too much,
+        # for the memory or for the deadline; the others are asked again without it.
+        memory = reason in _MEMORY or record.reason in _MEMORY
+        given_up.append((model, record, missing[0], "OutOfMemory" if memory else sentence))
         return
     if reason in DATA_FAILURES and not partly:
         known.data_problem = known.data_problem or sentence
     if reason in _MODEL_FAILURES and not partly:
         known.lost_models.setdefault(model, sentence)
-    if not partly and record.retryable and not spent and not report_is_final(reason):
+    final = not record.retryable or reason in DATA_FAILURES or reason in _MODEL_FAILURES
+    if not partly and not final and record.attempts <= spec.probing.retries:
         known.retry.append(record)
         return
     for t in missing:
         failures[model, identity(t), t.seed] += record.attempts
-        if (
-            not record.retryable
-            or report_is_final(reason)
-            or failures[model, identity(t), t.seed] > spec.probing.retries
-        ):
+        if final or failures[model, identity(t), t.seed] > spec.probing.retries:
             given_up.append((model, record, t, sentence))
-
-
-def report_is_final(reason: str) -> bool:
-    """Whether another attempt can change nothing."""
-    return reason in DATA_FAILURES or reason in _MODEL_FAILURES
 
 
 def _close(known: Known, given_up: list[tuple[str, ProbeRecord, Trial, str]]) -> None:

@@ -99,7 +99,11 @@ def gate_measured(
         if e.result.outcome is Outcome.UNSUPPORTED:
             # What cannot be trained here cannot be trained with any grid; without training the parameters decide.
             everyone = np.ones(group.size, dtype=np.bool_)
-            _fill(reasons, hit if group.plugin.training is None else everyone, f"{group.plugin.type} does not run here{said}")
+            _fill(
+                reasons,
+                hit if group.plugin.training is None else everyone,
+                f"{group.plugin.type} does not run here{said}",
+            )
         elif e.result.outcome is Outcome.OUT_OF_MEMORY and e.accelerator == accelerator:
             _fill(reasons, hit, f"ran out of memory on {accelerator} when it was probed{said}")
             if facts_known and hit.any():

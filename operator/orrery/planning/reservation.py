@@ -14,9 +14,9 @@ from orrery.planning.types import ProbeRecord
 _MICRO = Decimal("0.000001")
 
 #: Least deadline: a process must start, import its libraries and load a model even when the work is nothing.
-LEAST_DEADLINE = 90
+LEAST_DEADLINE = 120
 #: Worst case as a multiple of the upper quantile of the expected seconds.
-DEADLINE_FACTOR = 3.0
+DEADLINE_FACTOR = 4.0
 
 
 @dataclass
@@ -89,6 +89,6 @@ def deadline(upper_seconds: float, limit: int) -> int:
     """Deadline for work whose upper quantile is ``upper_seconds``, within the plan's limit.
 
     >>> deadline(100.0, 1800), deadline(1.0, 1800), deadline(1e6, 1800)
-    (300, 90, 1800)
+    (400, 120, 1800)
     """
     return min(limit, max(LEAST_DEADLINE, ceil(min(upper_seconds, 1e9) * DEADLINE_FACTOR)))

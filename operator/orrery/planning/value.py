@@ -8,6 +8,11 @@ One point is 0.01 of a bounded metric, a hundredth of ln loss, one percent of co
 Constraints enter as a price: falling short of the threshold costs G / (1 - confidence) points, G being what the choice
 costs above the cheapest candidate. At exactly the asked confidence the expected shortfall then outweighs the whole gain,
 which is the rule of the decision; below it the value stays smooth, so that a first small probe is worth something.
+Recommending nothing is a choice too, worth a candidate that costs G more and just reaches the asked confidence: so it is
+worth finding out whether the only candidate in sight is good enough.
+
+The answer is more than a name: people read its quality, and the table of rivals beside it. So certainty has a value of
+its own, a share of the points by which standard deviations shrink: that of the present choice, and the mean of all.
 """
 
 from __future__ import annotations
@@ -26,8 +31,12 @@ from orrery.planning.gates import admitted
 
 #: Midpoints of equally likely slices of the standard normal.
 NODES = ndtri((np.arange(24) + 0.5) / 24)
+#: Candidates of one model that are compared with one another for each proposal.
+_MOST_RIVALS = 256
 #: Least price of the whole constraint, in points: even when the choice is the cheapest, missing the threshold matters.
 _LEAST_GAP = 25.0
+#: Points of value for each point by which the sd of the present choice shrinks, and the mean sd of all candidates.
+_CHOICE_CLARITY, _TABLE_CLARITY = 0.15, 0.25
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,12 @@ class Stakes:
     sign: float
     threshold: float | None  #: link scale
     price: float  #: points for missing the constraints
+    nothing: float  #: points of recommending nothing
     fixed: Array  #: (n,) points of cost, and of constraints that no probe of quality can move
     points: float  #: points per unit of the metric (0: quality is no goal)
     log_points: bool  #: quality is counted on the link scale (losses)
     allowed: NDArray[np.bool_]
+    weight: Array  #: (n,) points of value for a unit of link-scale sd that is lost, by what it is worth on the metric
 
     def utility(self, index: NDArray[np.intp], mean: Array, sd: Array) -> Array:
         """Points of candidates ``index`` for link-scale means and sds that broadcast to (..., len(index))."""
@@ -70,7 +81,7 @@ def stakes(objective: Objective, columns: Columns, decision: Decision, metric_si
     else:
         fixed, points = -np.exp(cost) / max(float(objective.point_value or 1), 1e-12), 100.0
     if allowed.any():
-        fixed = fixed - fixed[allowed].max()
+        fixed = fixed - fixed[allowed].max()  # quality's own points are not in it
     gap = _LEAST_GAP
     reference = decision.chosen
     if objective.goal is Goal.MINIMIZE_COST and allowed.any():
@@ -85,19 +96,40 @@ def stakes(objective: Objective, columns: Columns, decision: Decision, metric_si
         metric_sign,
         threshold,
         price,
+        -np.inf if threshold is None and not _limited(objective) else -2.0 * gap,
         fixed,
         points,
         losses,
         allowed,
+        _clarity(columns, decision, allowed, losses),
     )
+
+
+def _limited(objective: Objective) -> bool:
+    return objective.max_total_cost is not None or objective.max_latency_milliseconds is not None
+
+
+def _clarity(columns: Columns, decision: Decision, allowed: NDArray[np.bool_], losses: bool) -> Array:
+    points = np.full(len(allowed), 100.0) if losses else 100.0 / columns.quality.link.slope(columns.quality.median())
+    weight = _TABLE_CLARITY * points * allowed / max(int(allowed.sum()), 1)
+    favourite = decision.chosen if decision.chosen is not None else decision.nearest
+    if favourite is not None:
+        weight[favourite] += _CHOICE_CLARITY * points[favourite]
+    return np.asarray(weight)
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What one proposal is worth: expected points gained, and the probability that the choice changes for the better."""
+    """What one proposal is worth, in points."""
 
-    points: float
-    change: float
+    gain: float  #: expected improvement of the choice
+    clarity: float  #: value of the certainty it brings
+    change: float  #: probability that the choice changes for the better, by a point at least
+
+    @property
+    def points(self) -> float:
+        """All of it."""
+        return self.gain + self.clarity
 
 
 def worth(s: Stakes, index: NDArray[np.intp], shifts: Array) -> list[Worth]:
@@ -105,29 +137,30 @@ def worth(s: Stakes, index: NDArray[np.intp], shifts: Array) -> list[Worth]:
     keep = s.allowed[index]
     index, shifts = index[keep], shifts[:, keep]
     if not len(index):
-        return [Worth(0.0, 0.0) for _ in shifts]
+        return [Worth(0.0, 0.0, 0.0) for _ in shifts]
+    mean, sd = s.mean[index], s.sd[index]
+    left = np.sqrt(np.maximum(sd**2 - shifts**2, 1e-8))  # (p, n)
+    clarity = np.maximum(sd - left, 0.0) @ s.weight[index]
     rest = s.allowed.copy()
     rest[index] = False
     other = np.flatnonzero(rest)
     best_other = float(s.utility(other, s.mean[other], s.sd[other]).max()) if len(other) else -np.inf
-    mean, sd = s.mean[index], s.sd[index]
+    best_other = max(best_other, s.nothing)
     # Only candidates that could come out on top matter: bounded by three sd of optimism.
     now = s.utility(index, mean, sd)
     hope = s.utility(index, mean + s.sign * 3.0 * sd, np.full_like(sd, 1e-6))
     live = np.flatnonzero(hope >= max(float(now.max()), best_other))
-    if len(live) > 512:
-        live = live[np.argsort(-hope[live], kind="stable")[:512]]
+    if len(live) > _MOST_RIVALS:
+        live = live[np.argsort(-hope[live], kind="stable")[:_MOST_RIVALS]]
     if not len(live):
-        return [Worth(0.0, 0.0) for _ in shifts]
+        return [Worth(0.0, float(c), 0.0) for c in clarity]
     out = []
-    for shift in shifts:
-        move = shift[live]
-        left = np.sqrt(np.maximum(sd[live] ** 2 - move**2, 1e-8))
-        after = s.utility(index[live], mean[live] + NODES[:, None] * move, left[None])  # (z, live)
+    for shift, sd_left, clear in zip(shifts[:, live], left[:, live], clarity, strict=True):
+        after = s.utility(index[live], mean[live] + NODES[:, None] * shift, sd_left[None])  # (z, live)
         stay = after.mean(axis=0)
         best = int(np.argmax(stay))
-        current = max(float(stay[best]), best_other)
         top = np.maximum(after.max(axis=1), best_other)
         held = after[:, best] if stay[best] >= best_other else np.full(len(NODES), best_other)
-        out.append(Worth(float(top.mean() - current), float(np.mean(top > held + 1.0))))
+        gain = float(top.mean()) - max(float(stay[best]), best_other)
+        out.append(Worth(gain, float(clear), float(np.mean(top > held + 1.0))))
     return out

@@ -19,7 +19,6 @@ from orrery.strategies.shot_curves import ZERO_SHOT
 from orrery.strategies.tokens import count_tokens, facts_of, request_flops, serving_bytes
 from orrery.strategies.trials import (
     attempted,
-    canonical,
     direct,
     evaluation_size,
     identity,
@@ -191,10 +190,10 @@ class FineTuning:
                 return observed(e.result, group.link)
         return None
 
-    def _trained_parameters(self, columns: Mapping[str, Sequence[str]], i: int) -> dict[str, str]:
+    @staticmethod
+    def _trained_parameters(columns: Mapping[str, Sequence[str]], i: int) -> dict[str, str]:
         """Parameters of configuration i without the share of the data, which the fidelity's size stands for."""
-        kinds = {p.name: p.kind for p in self.parameters}
-        return {name: canonical(column[i], kinds[name]) for name, column in columns.items() if name != "dataPercent"}
+        return {name: column[i] for name, column in columns.items() if name != "dataPercent"}
 
     @staticmethod
     def _points(parameters: Sequence[Mapping[str, str]], sizes: Sequence[float]) -> Points:

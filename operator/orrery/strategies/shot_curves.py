@@ -96,9 +96,10 @@ def what_it_would_tell(
     return (after[:, 0] - after[:, 1]) / 2, np.array(medians)
 
 
-def probability_hurts(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], shots: int) -> Array:
-    """P(quality with ``shots`` demonstrations is worse than with none), one per curve; shares only."""
-    return _fit_shares(curves, [list(seen)], group.chance).probability_hurts(float(shots))
+def probability_hurts(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], at: Sequence[int]) -> Array:
+    """P(quality with k demonstrations is worse than with none), shape (curves, len(at)); shares only."""
+    fit = _fit_shares(curves, [list(seen)], group.chance)
+    return np.stack([fit.probability_hurts(float(k)) for k in at], axis=1)
 
 
 def _fit_shares(curves: Sequence[Curve], worlds: Sequence[list[Measured]], chance: float) -> shots_law.ShotsPosterior:

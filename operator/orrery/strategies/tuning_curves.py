@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from orrery.laws import rectified
 from orrery.laws.affine import AffinePrior
@@ -37,6 +37,7 @@ _BATCH, _LEAST_STEPS = 16.0, 16.0  #: examples a step and fewest steps, as the m
 _LEARNING_POWER = 0.8
 _NEED_SD = 1.3  # ln(lr * steps)
 _HARM_SD = 1.0  # ln lr
+_HARM = 0.4  # logit lost for every factor e of learning rate beyond the limit, about 3 times this
 _EFFECT_SD = 0.30  # of a configuration, logit
 _OWN_SD = 0.10  # of a configuration at one size, seen by no neighbour
 _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halves what is shared, about
@@ -128,6 +129,23 @@ class _Draws:
     shift: Array
 
 
+@lru_cache(maxsize=256)
+def _draw(scale: Scale, zero_shot: tuple[float, float] | None, link: Link, chance: float, seed: int) -> _Draws:
+    """The law's unknowns before any tuned score; many groups of a plan share them."""
+    value, sd = zero_shot if zero_shot is not None else (np.nan, 0.0)
+    score = float(link.inverse(value)) if np.isfinite(value) else np.nan
+    fit = rectified.fit([0.0], [[score]], link=link, noise_sd=[[sd]], chance=chance, draws=DRAWS, seed=seed)
+    law = fit.draws[0]
+    with np.errstate(divide="ignore"):
+        log_weight = np.log(fit.weights[0])
+    start = rectified.curve(law, np.array([0.0]), link, chance)[:, 0]
+    if zero_shot is not None:
+        start = np.full(len(law), value)
+    unit = np.random.default_rng(seed + 1).standard_normal((4, len(law)))
+    need, limit = np.log(scale.need) + _NEED_SD * unit[0], np.log(scale.limit) + _HARM_SD * unit[1]
+    return _Draws(law, start, need, limit, log_weight, unit[2], unit[3])
+
+
 class TuningCurves:
     """The joint distribution of scores of one model and kind of training, given what was measured.
 
@@ -154,7 +172,7 @@ class TuningCurves:
         self.link, self.chance, self.points = link, chance, points
         self.sign = -1.0 if link is Link.LOG else 1.0
         self.proxy_level = proxy_level
-        self.draws = self._draw(scale, zero_shot, seed)
+        self.draws = _draw(scale, zero_shot, link, chance, seed)
         self.noise = noise**2 + seed_sd(points) ** 2
         gram = self._effect(points, points) + np.diag(self.noise)
         self.inverse = np.linalg.inv(gram) if len(points) else np.zeros((0, 0))
@@ -200,43 +218,26 @@ class TuningCurves:
         worse = self.sign * (means - self.draws.start[:, None]) < 0
         return np.asarray(self.weight @ worse)
 
-    def _draw(self, scale: Scale, zero_shot: tuple[float, float] | None, seed: int) -> _Draws:
-        value, sd = zero_shot if zero_shot is not None else (np.nan, 0.0)
-        score = float(self.link.inverse(value)) if np.isfinite(value) else np.nan
-        fit = rectified.fit(
-            [0.0], [[score]], link=self.link, noise_sd=[[sd]], chance=self.chance, draws=DRAWS, seed=seed
-        )
-        law = fit.draws[0]
-        with np.errstate(divide="ignore"):
-            log_weight = np.log(fit.weights[0])
-        start = rectified.curve(law, np.array([0.0]), self.link, self.chance)[:, 0]
-        if zero_shot is not None:
-            start = np.full(len(law), value)
-        unit = np.random.default_rng(seed + 1).standard_normal((4, len(law)))
-        return _Draws(
-            law,
-            start,
-            np.log(scale.need) + _NEED_SD * unit[0],
-            np.log(scale.limit) + _HARM_SD * unit[1],
-            log_weight,
-            unit[2],
-            unit[3],
-        )
-
     def _law(self, points: Points) -> Array:
         """The law's score of each draw at each point, (k, p)."""
+        # Rank and proxy leave the law alone: its costly part is computed once for each rate, epochs and size.
+        rows, place = np.unique(
+            np.stack([points.learning_rate, points.epochs, points.examples], axis=1), axis=0, return_inverse=True
+        )
+        score = self._learned(rows[:, 0], rows[:, 1], rows[:, 2])[:, place.reshape(-1)]
+        return score if self.proxy_level is None else self._with_proxy(score, points)
+
+    def _learned(self, learning_rate: Array, epochs: Array, examples: Array) -> Array:
         d = self.draws
-        reach = rectified.curve(d.law, np.exp(points.examples), self.link, self.chance)
-        steps = np.log(update_steps(np.exp(points.examples), np.exp(points.epochs)))
-        work = _LEARNING_POWER * (points.learning_rate + steps - d.need[:, None])
+        sizes, place = np.unique(examples, return_inverse=True)
+        reach = rectified.curve(d.law, np.exp(sizes), self.link, self.chance)[:, place.reshape(-1)]
+        steps = np.log(update_steps(np.exp(examples), np.exp(epochs)))
+        work = _LEARNING_POWER * (learning_rate + steps - d.need[:, None])
         learned = -np.expm1(-np.exp(np.clip(work, -30, 30)))
-        excess = points.learning_rate - d.limit[:, None]
-        harm = np.logaddexp(0.0, 2.0 * excess) * 0.6
+        excess = learning_rate - d.limit[:, None]
+        harm = _HARM * np.logaddexp(0.0, 3.0 * excess)
         start = d.start[:, None]
-        score = start + (reach - start) * learned - self.sign * harm * expit(3.0 * excess)
-        if self.proxy_level is not None:
-            score = self._with_proxy(score, points)
-        return np.asarray(score)
+        return np.asarray(start + (reach - start) * learned - self.sign * harm)
 
     def _with_proxy(self, score: Array, points: Points) -> Array:
         """Joins the law with the affine map of the proxy: two normal opinions on the same score, by precision.

@@ -57,7 +57,12 @@ def make_prices(currency: str = "USD", **per_hour: str) -> PriceList:
     return PriceList.model_validate(
         {
             "metadata": {"name": "prices"},
-            "spec": {"currency": currency, "source": "made up for tests", "date": "2026-01-01", "accelerators": entries},
+            "spec": {
+                "currency": currency,
+                "source": "made up for tests",
+                "date": "2026-01-01",
+                "accelerators": entries,
+            },
         }
     )
 
@@ -140,11 +145,14 @@ class World:
         name = spec.model.name
         items = min(trial.fidelity.evaluation_items, self.items)
         truth = self.quality(name, trial)
-        right = int(np.random.default_rng([self.seed, *hashlib.sha256(trial.name.encode()).digest()[:8]]).binomial(items, truth))
+        right = int(
+            np.random.default_rng([self.seed, *hashlib.sha256(trial.name.encode()).digest()[:8]]).binomial(items, truth)
+        )
         facts = spec.model.facts or ModelFacts(parameters=10**9)
         speed = describe_speed(spec.accelerator) * self.utilisation
         p = {q.name: q.value for q in trial.parameters}
-        prompt = 20.0 + 26.0 * int(p.get("shots", "0"))
+        shots = 26.0 * int(p.get("shots", "0"))
+        prompt = 20.0 + (shots if p.get("retriever") != "random" else shots / items)  # one prefix for all items
         scoring = float(inference_flops(facts, prompt, 3.0 * self.labels)) * items
         strategy = registry.get(trial.strategy)
         tuning = 0.0

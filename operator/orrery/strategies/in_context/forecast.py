@@ -149,8 +149,8 @@ class InContext:
         if group.link is not Link.LOGIT or not seen:
             return []
         remarks = []
-        for k in at:
-            worse = shot_curves.probability_hurts(group, curves, seen, k)
+        hurts = shot_curves.probability_hurts(group, curves, seen, at)
+        for k, worse in zip(at, hurts.T, strict=True):
             for (retriever, calibration), p in zip(curves, worse, strict=True):
                 if p > _LIKELY:
                     way = f"{retriever}" + ("" if calibration == "none" else f", calibration {calibration}")

@@ -1,0 +1,298 @@
+"""A plan from its first probe to its answer, whatever the probes do on the way."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict, replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from world import Run, World, drive, make_plan, make_prices, model
+
+from orrery.api.plan import AdaptationPlan
+from orrery.api.status import Condition
+from orrery.planning.advance import advance
+from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, ProbeState, Step
+
+pytestmark = pytest.mark.unit
+
+PRICES = make_prices()
+#: Three ways on one small model: runs end within a second.
+SMALL: dict[str, Any] = {
+    "models": [model("small")],
+    "strategies": [
+        {"name": "zero-shot", "type": "ZeroShot"},
+        {"name": "in-context", "type": "InContext", "grid": [{"name": "shots", "values": [1, 8]}]},
+        {"name": "lora", "type": "LoRA", "grid": [{"name": "epochs", "values": [1]}]},
+    ],
+    "objective": {"goal": "MaximizeQuality"},
+}
+
+
+def small(**changes: Any) -> AdaptationPlan:
+    return make_plan(**(SMALL | changes))
+
+
+def bytes_of(step: Step) -> str:
+    start = [(r.name, r.spec.to_wire(), str(r.reservation), r.attempt, r.reason) for r in step.start]
+    rows = [asdict(r) for r in step.rows]
+    return json.dumps([start, step.finished, step.reason, step.message, step.status.to_wire(), rows], default=str)
+
+
+def condition(step: Step, kind: str) -> Condition:
+    return next(c for c in step.status.conditions if c.type == kind)
+
+
+def test_zero_shot_comes_first_and_brings_the_facts() -> None:
+    step = advance(small(), [], PRICES)
+    first = step.start[0]
+    assert first.spec.trials[0].strategy == "ZeroShot"
+    assert all(t.strategy != "LoRA" for r in step.start for t in r.spec.trials), "nobody knows the training split yet"
+    assert first.attempt == 1 and first.reservation >= first.expected_cost > 0
+    assert not step.finished and step.reason == "Probing" and step.status.phase == "Probing"
+    assert (condition(step, "Ready").status, condition(step, "Reconciling").status) == ("False", "True")
+
+
+def test_a_run_ends_with_an_answer_that_is_near_the_best() -> None:
+    world = World(seed=3, overrides={("small", "LoRA"): 0.95, ("small", "InContext"): 0.6})
+    run = drive(small(), PRICES, world)
+    assert run.last.reason == "AnswerSettled" and run.last.status.phase == "Answered"
+    answer = run.last.status.recommendation
+    assert answer is not None and answer.strategy == "lora"
+    assert condition(run.last, "Ready").status == "True" and condition(run.last, "Reconciling").status == "False"
+    assert condition(run.last, "Feasible").status == "True"
+    spend = run.last.status.spend
+    assert spend is not None and spend.cost == run.spent > 0 and spend.reserved == 0
+    assert all(a.rejected_because for a in run.last.status.alternatives)
+    assert sum(r.status == "Recommended" for r in run.last.rows) == 1
+    assert len({r.candidate for r in run.last.rows}) == len(run.last.rows) == 1 + 4 + 2
+
+
+def test_the_same_inputs_give_the_same_bytes_in_any_order() -> None:
+    plan, world = make_plan(), World(seed=5)
+    records = drive(plan, PRICES, world).records
+    want = bytes_of(advance(plan, records, PRICES))
+    for seed in range(3):
+        shuffled = list(records)
+        random.Random(seed).shuffle(shuffled)
+        shuffled = [
+            r
+            if r.report is None
+            else replace(r, report=r.report.model_copy(update={"trials": list(reversed(r.report.trials))}))
+            for r in shuffled
+        ]
+        assert bytes_of(advance(plan, shuffled, PRICES)) == want
+
+
+def test_the_answer_holds_when_prices_change_and_costs_no_probe() -> None:
+    plan, world = small(objective={"goal": "MinimizeCost", "minQuality": "0.3"}), World(seed=3)
+    records = drive(plan, PRICES, world).records
+    dear = advance(plan, records, make_prices(cpu="0.50"))
+    assert dear.status.recommendation is not None
+    cheap = advance(plan, records, PRICES)
+    assert cheap.status.recommendation is not None
+    ratio = dear.status.recommendation.cost.total / cheap.status.recommendation.cost.total
+    assert abs(ratio - 10) < Decimal("0.01")
+
+
+@pytest.mark.parametrize("fault", ["crash", "lie", "final", "oom", "partial", "slow"])
+def test_faults_never_stop_a_plan(fault: str) -> None:
+    """Every second attempt goes wrong; what can be known is still known, and every run ends."""
+    calls = iter(range(10_000))
+    world = World(seed=3, behaviour=lambda _: fault if next(calls) % 2 else "ok")
+    run = drive(make_plan(objective={"goal": "MaximizeQuality"}), PRICES, world)
+    assert run.last.finished
+    assert run.highest <= 1
+    assert run.last.status.recommendation is not None
+
+
+@pytest.mark.parametrize("fault", ["crash", "lie", "final", "slow"])
+def test_a_plan_whose_probes_all_fail_stalls_with_the_reason(fault: str) -> None:
+    run = drive(small(), PRICES, World(behaviour=lambda _: fault))
+    assert run.last.finished and run.last.reason == "ProbesFailed"
+    assert condition(run.last, "Stalled").status == "True" and run.last.status.phase == "Stalled"
+    expected = {
+        "crash": "(Error)",
+        "lie": "the report names the probe 'probe-0000000000000000'",
+        "final": "(ModelNotFound)",
+        "slow": "(DeadlineExceeded)",
+    }[fault]
+    assert expected in run.last.message
+
+
+def test_a_failed_probe_is_asked_again_as_often_as_the_plan_says() -> None:
+    run = drive(small(probing={"retries": 3, "parallelism": 1}), PRICES, World(behaviour=lambda _: "crash"))
+    assert {r.attempts for r in run.records} == {4}
+
+
+def test_out_of_memory_is_never_retried_and_rejects_what_needs_more() -> None:
+    plan = small(strategies=[{"name": "lora", "type": "LoRA"}])
+    run = drive(plan, PRICES, World(behaviour=lambda _: "oom"), facts=Facts(task=World().task_facts))
+    assert {r.attempts for r in run.records} == {1}
+    assert all("ran out of memory on cpu" in r.reason for r in run.last.rows)
+    assert run.last.reason == "Infeasible" and run.last.status.recommendation is None
+
+
+def test_memory_gate_says_its_arithmetic() -> None:
+    plan = small(
+        models=[model("large", parameters=8_000_000_000, layers=32, hiddenSize=4096)],
+        strategies=[{"name": "full", "type": "FullFineTuning"}, {"name": "zero-shot", "type": "ZeroShot"}],
+        accelerators=[{"name": "t4"}],
+    )
+    step = advance(plan, [], make_prices(t4="0.5"))
+    full = next(r for r in step.rows if r.type == "FullFineTuning")
+    assert full.status == "Rejected" and full.reason.startswith("training needs 1")
+    assert "GiB (weights and optimizer 119.2 + activations " in full.reason
+    assert full.reason.endswith("and t4 has 15.0 GiB")
+    plain = next(r for r in step.rows if r.type == "ZeroShot")
+    assert plain.reason.startswith("serving needs 17.9 GiB (weights 14.9 + ")
+
+
+def test_prompts_longer_than_the_model_reads_are_rejected() -> None:
+    plan = small(models=[model("small", contextLength=200)], strategies=[{"name": "icl", "type": "InContext"}])
+    step = advance(plan, [], PRICES, Facts(task=World().task_facts))
+    long = [r for r in step.rows if dict(r.configuration)["shots"] == "8"]
+    assert all("prompt + 3 answer) and small reads 200" in r.reason for r in long)
+
+
+def test_more_memory_elsewhere_is_used() -> None:
+    plan = small(
+        models=[model("large", parameters=3_000_000_000)],
+        strategies=[{"name": "lora", "type": "LoRA"}],
+        accelerators=[{"name": "tiny", "memory": "4Gi"}, {"name": "h100"}],
+    )
+    step = advance(plan, [], make_prices(tiny="0.1", h100="4"), Facts(task=World().task_facts))
+    assert {r.spec.accelerator for r in step.start} == {"h100"}
+
+
+def test_a_budget_below_the_cheapest_probe_is_a_sentence() -> None:
+    step = advance(small(budget={"maxProbeCost": "0.0001"}), [], PRICES)
+    assert step.finished and not step.start and step.reason == "BudgetExhausted"
+    assert condition(step, "Stalled").status == "True" and condition(step, "BudgetAvailable").status == "False"
+    assert step.message.startswith("spec.budget.maxProbeCost is 0.0001 USD and the cheapest useful probe reserves 0.0")
+    assert "write at least 0.01" in step.message
+
+
+def test_an_exhausted_budget_recommends_or_fails_as_asked() -> None:
+    for exceeded, phase in (("Recommend", "Answered"), ("Fail", "Failed")):
+        plan = make_plan(
+            objective={"goal": "MaximizeQuality"}, budget={"maxProbeCost": "0.012", "onExceeded": exceeded}
+        )
+        run = drive(plan, PRICES, World(seed=3))
+        assert run.last.reason == "BudgetExhausted" and run.last.status.phase == phase
+        assert (run.last.status.recommendation is None) == (exceeded == "Fail")
+        assert run.highest <= Decimal("0.012")
+
+
+def test_accelerator_seconds_are_a_limit_too() -> None:
+    plan = small(budget={"maxProbeCost": "1", "maxAcceleratorSeconds": 300})
+    run = drive(plan, PRICES, World(seed=3))
+    assert sum(r.seconds for r in run.records) <= 300
+    assert run.last.reason == "BudgetExhausted"
+
+
+def test_the_number_of_probes_is_a_limit_too() -> None:
+    run = drive(small(probing={"maxProbes": 1}), PRICES, World(seed=3))
+    assert len(run.records) == 1 and run.last.reason == "ProbesExhausted"
+
+
+def test_a_suspended_plan_starts_nothing_but_lets_probes_end() -> None:
+    plan = small()
+    request = advance(plan, [], PRICES).start[0]
+    flying = ProbeRecord(request.name, request.spec, ProbeState.RUNNING, 1, Decimal(0), request.reservation, 0.0, None)
+    held = small(suspend=True)
+    step = advance(held, [flying], PRICES)
+    assert not step.start and not step.finished and step.status.phase == "Suspended"
+    assert advance(held, [], PRICES).finished
+
+
+def test_what_runs_is_not_started_again() -> None:
+    plan = small(probing={"parallelism": 4})
+    request = advance(plan, [], PRICES).start[0]
+    flying = ProbeRecord(request.name, request.spec, ProbeState.QUEUED, 1, Decimal(0), request.reservation, 0.0, None)
+    step = advance(plan, [flying], PRICES)
+    asked = {t.name for t in request.spec.trials}
+    assert not asked & {t.name for r in step.start for t in r.spec.trials}
+    assert step.status.spend is not None
+    assert step.status.spend.reserved == request.reservation + sum((r.reservation for r in step.start), Decimal(0))
+
+
+def test_a_reused_measurement_costs_this_plan_nothing() -> None:
+    plan, world = small(), World(seed=3)
+    records = [replace(r, reused=True) for r in drive(plan, PRICES, world).records]
+    step = advance(plan, records, PRICES)
+    assert step.finished and step.status.spend is not None and step.status.spend.cost == 0
+    assert step.status.progress is not None and step.status.progress.reused == len(records)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"strategies": [{"name": "x", "type": "Prayer"}]}, "'Prayer' is no installed strategy"),
+        ({"accelerators": [{"name": "h100"}]}, "spec.accelerators[h100] has no OnDemand price in the PriceList"),
+    ],
+)
+def test_what_cannot_be_answered_stalls_with_a_sentence(changes: dict[str, Any], sentence: str) -> None:
+    step = advance(small(**changes), [], PRICES)
+    assert step.finished and step.reason == "InvalidPlan" and sentence in step.message
+    assert condition(step, "Stalled").status == "True" and condition(step, "Validated").status == "False"
+    assert step.status.phase == "Stalled" and not step.rows
+
+
+def test_an_infeasible_plan_is_an_answer_that_names_the_nearest_miss() -> None:
+    plan = small(objective={"goal": "MaximizeQuality", "minQuality": "0.999"})
+    run = drive(plan, PRICES, World(seed=3))
+    assert run.last.reason == "Infeasible" and run.last.status.phase == "Infeasible"
+    assert condition(run.last, "Ready").status == "True" and condition(run.last, "Feasible").status == "False"
+    assert "no candidate meets the objective; nearest is small/" in run.last.message
+    assert run.last.status.recommendation is None and run.last.status.alternatives
+
+
+def test_unknown_sizes_are_measured_not_assumed() -> None:
+    nameless = {k: v for k, v in model("nameless").items() if k != "facts"}
+    run = drive(small(models=[nameless]), make_prices(), World(seed=3))
+    assert run.last.finished and run.last.status.recommendation is not None
+
+
+def test_losses_are_forecast_too() -> None:
+    metric = {"name": "NegativeLogLikelihood"}
+    plan = small(task={"dataset": {"source": {"builtin": {"name": "intents"}}}, "metric": metric})
+    step = advance(plan, [], PRICES, Facts(task=World().task_facts))
+    assert step.start and all(r.quality is not None and r.quality.lower > 0 for r in step.rows)
+
+
+faults = st.sampled_from(["ok", "ok", "ok", "crash", "lie", "partial", "oom", "final", "slow"])
+
+
+def drive_with(plan: AdaptationPlan, seed: int, events: list[str]) -> Run:
+    turn = iter(events)
+
+    def behaviour(_: ProbeRequest) -> str:
+        return next(turn, "ok")
+
+    return drive(plan, PRICES, World(seed=seed, behaviour=behaviour))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 50),
+    st.lists(faults, max_size=8),
+    st.decimals("0.001", "0.03", places=4),
+    st.integers(1, 3),
+    st.integers(0, 2),
+)
+def test_spend_never_passes_the_budget_and_every_run_ends(
+    seed: int, events: list[str], budget: Decimal, parallelism: int, retries: int
+) -> None:
+    plan = small(budget={"maxProbeCost": str(budget)}, probing={"parallelism": parallelism, "retries": retries})
+    run = drive_with(plan, seed, events)
+    assert run.highest <= budget
+    assert run.spent <= budget
+    assert run.last.finished
+    for step in run.steps:
+        spend = step.status.spend
+        assert spend is not None and spend.cost + spend.reserved <= budget
