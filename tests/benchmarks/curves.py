@@ -35,6 +35,7 @@ def read_task(path: Path) -> Task:
         raise ValueError(
             f"{path.name} needs columns 'config name', training sizes from 0, 'size', 'family'; missing {missing}"
         )
+    rows = [r for r in rows if r[columns[-1]]]  # a model without the largest size has nothing to be scored against
     losses = np.array([[float(r[c]) if r[c] else np.nan for c in columns] for r in rows])
     return Task(
         path.stem,
