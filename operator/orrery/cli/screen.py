@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from orrery.api import yamltext
 from orrery.api.quantities import Interval
 from orrery.api.status import Choice, PlanStatus
 from orrery.cli.reading import Output
@@ -36,9 +37,7 @@ def write(document: Mapping[str, Any], output: Output, table: RenderableType) ->
     if output is Output.JSON:
         print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     elif output is Output.YAML:
-        from orrery.local.store import to_yaml
-
-        print(to_yaml(document), end="")
+        print(yamltext.write(dict(document)), end="")
     else:
         console().print(table)
 

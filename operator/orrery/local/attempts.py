@@ -11,25 +11,7 @@ from typing import Literal
 
 from orrery.api.base import CamelWord, PositiveCount, StatusModel, Text
 from orrery.api.quantities import Money, Number
-from orrery.planning.reports import Judgement
-
-#: Reasons that trying again would only pay for once more.
-FINAL_REASONS = frozenset(
-    {
-        *(
-            "OutOfMemory",
-            "DeadlineExceeded",
-            "NotExecutable",
-            "Unsupported",
-            "MissingPackage",
-            "InvalidData",
-            "InvalidSpec",
-        ),
-        *("MissingAsset", "UnknownAsset", "PathNotFound", "PathLeavesVolume", "UnreadableFile", "RevisionNotFound"),
-        *("MissingColumn", "MissingSplit", "EmptySplit", "InvalidInput", "InvalidTarget", "InvalidOptions"),
-        *("UnseenLabel", "TooManyLabels", "ModelNotFound", "UnreadableModel"),
-    }
-)
+from orrery.planning.reports import FINAL_REASONS, Judgement
 
 
 class AttemptRecord(StatusModel):

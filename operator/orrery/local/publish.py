@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
+from orrery.api import yamltext
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.quantities import Interval
 from orrery.api.status import Condition, PlanStatus
 from orrery.local import files
 from orrery.local.attempts import timestamp
-from orrery.local.store import to_yaml
 from orrery.planning.types import ResultRow, Step
 
 PLAN, PRICES, STATUS, RESULTS = "plan.yaml", "prices.yaml", "status.yaml", "results.jsonl"
@@ -25,8 +25,8 @@ PLAN, PRICES, STATUS, RESULTS = "plan.yaml", "prices.yaml", "status.yaml", "resu
 
 def write_inputs(folder: Path, plan: AdaptationPlan, prices: PriceList) -> None:
     """Keep what is being answered beside the answer, for ``orrery explain`` and for whoever asks later."""
-    _write_changed(folder / PLAN, to_yaml(plan.model_copy(update={"status": None}).to_wire()))
-    _write_changed(folder / PRICES, to_yaml(prices.to_wire()))
+    _write_changed(folder / PLAN, yamltext.write(plan.model_copy(update={"status": None}).to_wire()))
+    _write_changed(folder / PRICES, yamltext.write(prices.to_wire()))
 
 
 def check_inputs(folder: Path, plan: AdaptationPlan, prices: PriceList) -> None:
@@ -57,7 +57,7 @@ def publish(folder: Path, plan: AdaptationPlan, step: Step, now: float) -> PlanS
     """Write the step's status and rows; gives the status with its times."""
     status = stamp(step.status, read_status(folder), plan.metadata.generation, now)
     status = status.model_copy(update={"results_ref": RESULTS})
-    _write_changed(folder / STATUS, to_yaml(status.to_wire()))
+    _write_changed(folder / STATUS, yamltext.write(status.to_wire()))
     _write_changed(folder / RESULTS, "".join(row_line(row) for row in step.rows))
     return status
 

@@ -15,7 +15,7 @@ Nothing is remembered elsewhere: each turn of the loop reads this and goes on fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from orrery.api import yamltext
 from orrery.api.base import API_VERSION
 from orrery.api.probe import REPORT_LIMIT, ProbeSpec, Report, probe_name
 from orrery.local import files, processes
@@ -229,11 +230,6 @@ class Store:
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def to_yaml(value: Mapping[str, Any]) -> str:
-    """YAML as people write it: keys in their order, no line breaks inside sentences."""
-    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=120)
-
-
 def write_spec(path: Path, name: str, spec: ProbeSpec) -> None:
     """Write an AdaptationProbe manifest; left alone where there is one, since a spec never changes."""
     if not path.exists():
@@ -243,7 +239,7 @@ def write_spec(path: Path, name: str, spec: ProbeSpec) -> None:
             "metadata": {"name": name},
             "spec": spec.to_wire(),
         }
-        files.write_atomic(path, to_yaml(manifest))
+        files.write_atomic(path, yamltext.write(manifest))
 
 
 def read_ending(folder: Path) -> Ending:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orrery.api import yamltext
 from orrery.cli import main
 
 pytestmark = pytest.mark.unit
@@ -70,7 +71,7 @@ def changed(document, path, value):
 
 
 def write(path, *documents):
-    path.write_text(yaml.safe_dump_all(documents))
+    path.write_text("---\n".join(yamltext.write(document) for document in documents))
     return str(path)
 
 
