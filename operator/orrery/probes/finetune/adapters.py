@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,7 +55,11 @@ def lora(module: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]
     wrapped = None
     try:
         wrapped = get_peft_model(module, config, autocast_adapter_dtype=False)
-        yield [p for p in wrapped.parameters() if p.requires_grad]
+        trained = [p for p in wrapped.parameters() if p.requires_grad]
+        dtype = next(p.dtype for p in module.parameters() if p.is_floating_point() and not p.requires_grad)
+        for p in trained:
+            p.data = p.data.to(dtype)  # on quantised layers peft leaves them in fp32
+        yield trained
     finally:
         torch.set_rng_state(generator_state)
         if wrapped is not None:
@@ -64,7 +67,6 @@ def lora(module: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]
         for name, p in module.named_parameters():
             p.grad = None
             p.requires_grad_(grads.get(name, False))
-        gc.collect()
 
 
 @contextmanager
@@ -95,17 +97,18 @@ def merged(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def everything(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """All parameters trainable, for full fine-tuning; the caller brings pristine weights back."""
+    """All parameters trainable, for full fine-tuning; the frame sees that they changed and loads pristine ones."""
     grads = [(p, p.requires_grad) for p in module.parameters()]
     try:
         for p, _ in grads:
             p.requires_grad_(True)
         yield [p for p, _ in grads]
     finally:
+        # The fused optimizer writes to fp32 weights without counting a version, by which the frame knows of a change.
+        torch.autograd.graph.increment_version([p for p, _ in grads])
         for p, asked in grads:
             p.grad = None
             p.requires_grad_(asked)
-        gc.collect()
 
 
 @contextmanager

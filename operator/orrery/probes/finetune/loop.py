@@ -26,7 +26,7 @@ def rate_at(step: int, steps: int) -> float:
     """Share of the learning rate at update ``step`` of ``steps``: linear warm-up, then half a cosine down to a tenth.
 
     >>> [round(rate_at(s, 20), 2) for s in (0, 1, 2, 10, 19)]
-    [0.5, 1.0, 1.0, 0.66, 0.11]
+    [0.5, 1.0, 1.0, 0.63, 0.11]
     """
     warm = max(1, round(WARM_UP * steps))
     if step < warm:
