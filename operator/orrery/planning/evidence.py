@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from orrery.api.catalogue import MODELS
 from orrery.api.plan import ModelFacts, PlanSpec
 from orrery.api.probe import (
     Outcome,
-    ProbeSpec,
     Report,
     TaskFacts,
     Trial,
@@ -23,22 +21,17 @@ from orrery.api.probe import (
     data_identity,
     digest,
     model_identity,
-    probe_name,
 )
 from orrery.costs.accelerators import AcceleratorFacts, describe
 from orrery.costs.throughput import Observation, WorkKind
+from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILURES, refusal
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
 from orrery.strategies import registry
 from orrery.strategies.base import Evidence
 from orrery.strategies.trials import Identity, identity
 
 IN_FLIGHT = (ProbeState.RESERVED, ProbeState.QUEUED, ProbeState.RUNNING)
-#: Failures that no other attempt and no other configuration of the model can mend.
-_MODEL_FAILURES = frozenset({"ModelNotFound", "RevisionNotFound", "AccessDenied", "InvalidModel"})
-_MEMORY = frozenset({"OutOfMemory", "OOMKilled"})
-_TOO_MUCH = _MEMORY | {"DeadlineExceeded"}
-#: Failures that concern the data, and so the whole plan.
-DATA_FAILURES = frozenset({"InvalidData", "DataNotFound", "MissingColumn", "EmptySplit", "UnseenLabel"})
+_TOO_MUCH = MEMORY_FAILURES | {"DeadlineExceeded"}
 
 
 @dataclass
@@ -109,47 +102,6 @@ def _believable(known: Known, record: ProbeRecord) -> Report | None:
     return None
 
 
-def refusal(spec: ProbeSpec, report: Report) -> str | None:
-    """Why a report cannot be true, as a sentence; None when nothing speaks against it.
-
-    Shells and tests may use it too: it needs the probe's spec alone.
-    """
-    name = probe_name(spec)
-    if report.probe != name:
-        return f"the report names the probe '{report.probe}', not '{name}'"
-    asked = {t.name: t for t in spec.trials}
-    seen: set[str] = set()
-    for result in report.trials:
-        trial = asked.get(result.name)
-        if trial is None:
-            return f"the report holds the trial '{result.name}', which was not asked"
-        if result.name in seen:
-            return f"the report holds the trial '{result.name}' twice"
-        seen.add(result.name)
-        problem = _impossible(spec, trial, result)
-        if problem:
-            return f"trial '{result.name}' {problem}"
-    return None
-
-
-def _impossible(spec: ProbeSpec, trial: Trial, result: TrialResult) -> str | None:
-    for name in ("train_seconds", "evaluation_seconds", "train_flops", "evaluation_flops", "standard_error"):
-        value: Decimal | None = getattr(result, name)
-        if value is not None and value < 0:
-            return f"reports {name} {value}, below zero"
-    if result.outcome is not Outcome.MEASURED:
-        return None
-    if result.score is None or result.items < 1:
-        return "is Measured without a score or items"
-    if result.items > trial.fidelity.evaluation_items:
-        return f"scored {result.items} items of {trial.fidelity.evaluation_items}"
-    if spec.task.metric.bounded and not 0 <= result.score <= 1:
-        return f"has the score {result.score}, outside 0 to 1"
-    if not spec.task.metric.bounded and result.score <= 0:
-        return f"has the score {result.score}: a negative log-likelihood is above 0"
-    return None
-
-
 def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None:
     """Agrees on one data digest: the shell's own, else the one most reports name; the others are refused."""
     digests = Counter(r.task_facts.digest for r in reports.values() if r.task_facts is not None)
@@ -160,6 +112,7 @@ def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None
         true = min(digests, key=lambda d: (-digests[d], d))
     else:
         return
+    told = False
     for name in sorted(reports):
         seen = reports[name].task_facts
         if seen is None:
@@ -167,8 +120,9 @@ def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None
         if seen.digest != true:
             known.refused[name] = f"the data it read has the digest {seen.digest[:12]}, all other data {true[:12]}"
             del reports[name]
-        elif known.task_facts is None:
-            known.task_facts = seen
+        elif known.task_facts is None or (not told and seen.input_tokens is not None):
+            # A probe counts tokens, the shell only estimates them; so the same reports give the same answer in both shells.
+            told, known.task_facts = seen.input_tokens is not None, seen
 
 
 def _take(
@@ -232,14 +186,14 @@ def _fail(
     if record.reason in _TOO_MUCH or reason in _TOO_MUCH:
         # Trials run in the order of the spec and each is reported when it ends: the first unanswered one was too much,
         # for the memory or for the deadline; the others are asked again without it.
-        memory = reason in _MEMORY or record.reason in _MEMORY
+        memory = reason in MEMORY_FAILURES or record.reason in MEMORY_FAILURES
         given_up.append((model, record, missing[0], "OutOfMemory" if memory else sentence))
         return
     if reason in DATA_FAILURES and not partly:
         known.data_problem = known.data_problem or sentence
-    if reason in _MODEL_FAILURES and not partly:
+    if reason in MODEL_FAILURES and not partly:
         known.lost_models.setdefault(model, sentence)
-    final = not record.retryable or reason in DATA_FAILURES or reason in _MODEL_FAILURES
+    final = not record.retryable or reason in DATA_FAILURES or reason in MODEL_FAILURES
     if not partly and not final and record.attempts <= spec.probing.retries:
         known.retry.append(record)
         return

@@ -22,6 +22,31 @@ from orrery.api.probe import REPORT_LIMIT, Outcome, ProbeSpec, Report, TrialResu
 CLOCK_SLACK_SECONDS = 2.0
 SCORE_SLACK = Decimal("0.001")
 
+#: Too little memory: an answer about the candidate, not a failure of the probe.
+MEMORY_FAILURES = frozenset({"OutOfMemory", "OOMKilled"})
+#: Failures that concern the data, and so the whole plan.
+DATA_FAILURES = frozenset(
+    {
+        *("InvalidData", "DataNotFound", "MissingColumn", "MissingSplit", "EmptySplit", "InvalidInput"),
+        *("InvalidTarget", "UnseenLabel", "TooManyLabels", "UnreadableFile", "SourceNotFound"),
+    }
+)
+#: Failures that no other attempt and no other configuration of the model can mend. A path or an asset that is missing may be
+#: the data's as well as the model's; then every model fails of it.
+MODEL_FAILURES = frozenset(
+    {
+        *("ModelNotFound", "RevisionNotFound", "AccessDenied", "InvalidModel", "UnreadableModel"),
+        *("MissingAsset", "UnknownAsset", "PathNotFound", "PathLeavesVolume"),
+    }
+)
+#: Reasons that trying again would only pay for once more.
+FINAL_REASONS = (
+    MEMORY_FAILURES
+    | DATA_FAILURES
+    | MODEL_FAILURES
+    | {"DeadlineExceeded", "Unsupported", "InvalidSpec", "InvalidOptions", "MissingPackage", "NotExecutable"}
+)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -71,6 +96,16 @@ def judge(raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: 
     return Judgement(report)
 
 
+def refusal(spec: ProbeSpec, report: Report) -> str | None:
+    """Why a report that was read before cannot be true, as a sentence; None when nothing speaks against it."""
+    try:
+        _agree(report, spec, None)
+        _plausible(report, spec, None)
+    except _RefusalError as refused:
+        return str(refused)
+    return None
+
+
 class _RefusalError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -84,14 +119,14 @@ def _refuse_constant(name: str) -> NoReturn:
 def _agree(report: Report, spec: ProbeSpec, data_digest: str | None) -> None:
     """The report answers this question, about this data."""
     if report.probe != probe_name(spec):
-        raise _RefusalError("ForeignReport", f"the report is of '{report.probe}', and '{probe_name(spec)}' was asked")
+        raise _RefusalError("ForeignReport", f"the report names the probe '{report.probe}', not '{probe_name(spec)}'")
     asked = {trial.name for trial in spec.trials}
     told = [result.name for result in report.trials]
     for name in told:
         if name not in asked:
-            raise _RefusalError("ReportInvalid", f"the report has a trial '{name}' that was not asked for")
+            raise _RefusalError("ReportInvalid", f"the report holds the trial '{name}', which was not asked")
         if told.count(name) > 1:
-            raise _RefusalError("ReportInvalid", f"the report has the trial '{name}' twice")
+            raise _RefusalError("ReportInvalid", f"the report holds the trial '{name}' twice")
     if report.complete and not report.error and len(told) < len(asked):
         missing = ", ".join(sorted(asked - set(told)))
         raise _RefusalError("ReportInvalid", f"the report says it is complete and lacks the trials {missing}")
@@ -106,15 +141,21 @@ def _plausible(report: Report, spec: ProbeSpec, seconds: float | None) -> None:
     """The numbers can be true."""
     fidelity = {trial.name: trial.fidelity for trial in spec.trials}
     for result in report.trials:
-        if result.outcome is Outcome.MEASURED and result.score is None:
-            raise _RefusalError("ReportInvalid", f"the trial '{result.name}' is Measured without a score")
+        if result.outcome is Outcome.MEASURED and (result.score is None or result.items < 1):
+            raise _RefusalError("ReportInvalid", f"the trial '{result.name}' is Measured without a score or items")
         if result.score is not None and spec.task.metric.bounded and not 0 <= result.score <= 1:
-            raise _RefusalError("ReportImplausible", f"the trial '{result.name}' scored {result.score}, outside 0 to 1")
+            raise _RefusalError(
+                "ReportImplausible", f"the trial '{result.name}' has the score {result.score}, outside 0 to 1"
+            )
+        if result.outcome is Outcome.MEASURED and not spec.task.metric.bounded and (result.score or 0) <= 0:
+            raise _RefusalError(
+                "ReportImplausible",
+                f"the trial '{result.name}' has the score {result.score}: a negative log-likelihood is above 0",
+            )
         if result.items > fidelity[result.name].evaluation_items:
             raise _RefusalError(
                 "ReportImplausible",
-                f"the trial '{result.name}' scored {result.items} items, and "
-                f"{fidelity[result.name].evaluation_items} were asked for",
+                f"the trial '{result.name}' scored {result.items} items of {fidelity[result.name].evaluation_items}",
             )
         for field in ("standard_error", "train_seconds", "evaluation_seconds", "train_flops", "evaluation_flops"):
             value = getattr(result, field)
