@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orrery.api.plan import ModelFacts
-from orrery.api.probe import Outcome
+from orrery.api.probe import Method, Outcome
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import Training
 from orrery.costs.memory import training_memory
@@ -92,7 +92,8 @@ def gate_measured(
     reasons: Reasons = np.full(group.size, None, dtype=object)
     memory = memory_of(work).needed
     for e in evidence:
-        if e.trial.strategy != group.plugin.type or e.result.outcome is Outcome.MEASURED:
+        direct = e.trial.fidelity.method is Method.DIRECT
+        if e.trial.strategy != group.plugin.type or e.result.outcome is Outcome.MEASURED or not direct:
             continue
         said = f": {e.result.message}" if e.result.message else ""
         hit = _matches(group.columns, parameters_of(e.trial))

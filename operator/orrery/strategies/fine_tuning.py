@@ -14,6 +14,7 @@ from orrery.costs.flops import Training, training_flops
 from orrery.costs.memory import adapter_parameters, training_memory
 from orrery.costs.work import Work
 from orrery.laws.posterior import Array, Link, Posterior
+from orrery.strategies import registry
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.shot_curves import ZERO_SHOT
 from orrery.strategies.tokens import count_tokens, facts_of, request_flops, serving_bytes
@@ -26,7 +27,7 @@ from orrery.strategies.trials import (
     observed,
     parameters_of,
 )
-from orrery.strategies.tuning_curves import Points, Scale, TuningCurves, passes
+from orrery.strategies.tuning_curves import Points, TuningCurves, passes
 
 BATCH_SIZE = 16
 #: Training examples that stand in until a probe has counted them.
@@ -64,8 +65,7 @@ class FineTuning:
     type: str
     training: Training
     parameters: tuple[ParameterSpec, ...]
-    scale: Scale
-    proxied: bool = True  #: whether a light head on frozen embeddings may stand in for it
+    harmful_rate: float  #: learning rate that usually begins to do harm: the scale on which kinds are compared
 
     def refusal(self, model: Model, task: Task) -> str | None:
         """Encoders cannot write free text."""
@@ -80,7 +80,7 @@ class FineTuning:
         """
         if not group.size:
             return []
-        curves, targets, _ = self._curves(group)
+        curves, targets = self._curves(group)
         full = self._full_sizes(group)
         asked: dict[tuple[tuple[tuple[str, str], ...], int], None] = {}
         rows = [self._trained_parameters(group.columns, i) for i in range(group.size)]
@@ -98,7 +98,7 @@ class FineTuning:
             keep = np.unique(np.linspace(0, len(open_) - 1, _MOST_PROPOSALS).astype(int))
             open_ = [open_[j] for j in keep]
         open_.sort(key=lambda o: (o[0], o[1].name))
-        points = self._points([parameters_of(t) for _, t in open_], [float(n) for n, _ in open_])
+        points = _points([(self, parameters_of(t), float(n)) for n, t in open_])
         mean, _ = curves.predict(points) if open_ else (np.zeros(0), None)
         items = evaluation_size(group)
         shifts, mean = curves.tell(targets, points, self._sampling_sd(group, mean, items))
@@ -114,7 +114,7 @@ class FineTuning:
         """The learning curve's law joined with the configurations' effects, at the size each configuration asks."""
         if not group.size:
             return QualityForecast(Posterior(np.zeros(0), np.zeros(0), group.link), np.zeros(0, dtype=np.bool_))
-        curves, targets, _ = self._curves(group)
+        curves, targets = self._curves(group)
         mean, sd = curves.predict(targets)
         done = {identity(e.trial) for e in direct(group.evidence, self.type)}
         full = self._full_sizes(group)
@@ -163,25 +163,31 @@ class FineTuning:
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
-    def _curves(self, group: Group) -> tuple[TuningCurves, Points, Array]:
-        targets = self._points(
-            [self._trained_parameters(group.columns, i) for i in range(group.size)], list(self._full_sizes(group))
-        )
-        seen = [(e, o) for e in direct(group.evidence, self.type) if (o := observed(e.result, group.link)) is not None]
-        sizes = [float(e.trial.fidelity.training_examples) for e, _ in seen]
-        points = self._points([parameters_of(e.trial) for e, _ in seen], sizes)
-        values, noise = np.array([o[0] for _, o in seen]), np.array([o[1] for _, o in seen])
+    def _curves(self, group: Group) -> tuple[TuningCurves, Points]:
+        """The joint distribution given everything that was trained on this model, and this group's configurations."""
+        full = self._full_sizes(group)
+        targets = _points([(self, self._trained_parameters(group.columns, i), full[i]) for i in range(group.size)])
+        asked: list[tuple[FineTuning, Mapping[str, str], float]] = []
+        seen: list[tuple[float, float]] = []
+        for strategy in _kin(group):
+            for e in direct(group.evidence, strategy.type):
+                score = observed(e.result, group.link)
+                if score is not None:
+                    asked.append((strategy, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
+                    seen.append(score)
+        values, noise = np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
+        head = group.model.architecture is Architecture.ENCODER
         curves = TuningCurves(
-            self.scale,
+            head,
             self._zero_shot(group),
-            points,
+            _points(asked),
             values,
             noise,
             group.link,
             group.chance,
             seed=group.probing.seed,
         )
-        return curves, targets, values
+        return curves, targets
 
     @staticmethod
     def _zero_shot(group: Group) -> tuple[float, float] | None:
@@ -194,13 +200,6 @@ class FineTuning:
     def _trained_parameters(columns: Mapping[str, Sequence[str]], i: int) -> dict[str, str]:
         """Parameters of configuration i without the share of the data, which the fidelity's size stands for."""
         return {name: column[i] for name, column in columns.items() if name != "dataPercent"}
-
-    @staticmethod
-    def _points(parameters: Sequence[Mapping[str, str]], sizes: Sequence[float]) -> Points:
-        def column(name: str, default: float) -> list[float]:
-            return [float(p.get(name, default)) for p in parameters]
-
-        return Points.of(column("learningRate", 1e-4), column("epochs", 1.0), column("rank", 8.0), sizes)
 
     @staticmethod
     def _numbers(group: Group, name: str, default: float) -> Array:
@@ -225,3 +224,19 @@ class FineTuning:
             return np.asarray(1 / np.sqrt(items * p * (1 - p) + 0.5))
         return np.full_like(mean, 0.03)
 
+
+def _kin(group: Group) -> list[FineTuning]:
+    """The strategies of this family that the group's evidence comes from."""
+    types = sorted({e.trial.strategy for e in group.evidence} & set(registry.installed()))
+    return [s for s in map(registry.get, types) if isinstance(s, FineTuning)]
+
+
+def _points(asked: Sequence[tuple[FineTuning, Mapping[str, str], float]]) -> Points:
+    """Configurations of any of the family's strategies, at training sizes."""
+
+    def column(name: str, default: float) -> list[float]:
+        return [float(p.get(name, default)) for _, p, _ in asked]
+
+    rates = [float(p.get("learningRate", s.harmful_rate / 10)) / s.harmful_rate for s, p, _ in asked]
+    sizes = [n for _, _, n in asked]
+    return Points.of([s.training for s, _, _ in asked], rates, column("epochs", 1.0), column("rank", 8.0), sizes)

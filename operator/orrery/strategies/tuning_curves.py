@@ -8,22 +8,25 @@ Link-scale score of configuration c trained on n examples::
 says how much of it the training reaches: 1 - exp(-(lr * steps / need)^.8), since a small learning rate over few steps
 leaves the model as it was. ``harm`` grows with the learning rate past what the model bears. The law's unknowns are
 draws, weighted by the marginal likelihood of what was measured; ``effect`` is a Gaussian process over log learning rate,
-log epochs, log rank and log n, so one configuration informs its neighbours and a small size the full one. Given a draw
-all is linear algebra, and a mixture of normals is summarised by its moments.
+log epochs, log rank and log n, so one configuration informs its neighbours and a small size the full one. Kinds of
+training (LoRA, QLoRA, all weights) share the law and most of the effects, their learning rates counted from where each
+kind's begin to harm: what LoRA learns from 64 examples says much about full fine-tuning. Given a draw all is linear
+algebra, and a mixture of normals is summarised by its moments.
 
-The proxy (COSMOS, arXiv 2505.01449: a light head on frozen embeddings for each configuration) enters as in
-``laws.affine``: scale, shift and deviation have that law's prior, joined with the curves through the same algebra.
+The proxy (COSMOS, arXiv 2505.01449: a light head on frozen embeddings) is one more kind of training, whose offset from
+the others is as unknown as ``laws.affine`` has it: real measurements calibrate the offset, and its curve is theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orrery.costs.flops import Training
 from orrery.laws import rectified
 from orrery.laws.affine import AffinePrior
 from orrery.laws.posterior import Array, Link
@@ -35,10 +38,12 @@ _BLOCK = 4096
 # Priors by assumption, wide; docs/concepts/planning.md tells what the measured grids said about them.
 _BATCH, _LEAST_STEPS = 16.0, 16.0  #: examples a step and fewest steps, as the measures train
 _LEARNING_POWER = 0.8
-_NEED_SD = 1.3  # ln(lr * steps)
+_NEED, _NEED_SD = 2.0, 1.3  # learning rate (as a share of the harmful one) x steps that learns most; sd of its ln
 _HARM_SD = 1.0  # ln lr
 _HARM = 0.4  # logit lost for every factor e of learning rate beyond the limit, about 3 times this
 _EFFECT_SD = 0.30  # of a configuration, logit
+_HEAD_SHARE = (0.6, 1.0)  # of a curve that a head on frozen features reaches already
+_KIND_SD = 0.15  # of a kind of training as a whole
 _OWN_SD = 0.10  # of a configuration at one size, seen by no neighbour
 _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halves what is shared, about
 _SIZE_LENGTH = 1.5  # ln n
@@ -47,23 +52,31 @@ _SEED_SD = 0.12  # another seed, at many examples
 _SEED_SD_SMALL = 0.35  # at few
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Where a kind of training works: learning rates differ a hundredfold between adapters and full weights."""
+#: Error rates of fine-tuned classifiers from a handful of examples to thousands. Next to ``rectified.ERROR_PRIOR`` the
+#: floor is lower and the place of the fall less known: tasks that are learnt are learnt nearly to the end, from 20
+#: examples or from 2,000, and others not at all.
+_ERROR_PRIOR = replace(
+    rectified.ERROR_PRIOR,
+    mean=np.array([0.8, -2.0, np.log(120.0), np.log(0.8)]),
+    covariance=np.diag([1.6, 1.3, 1.8, 0.4]) ** 2,
+)
 
-    need: float  #: median of learning rate x steps that learns most of what can be learned
-    limit: float  #: median learning rate that begins to harm
+#: How much of its effects a kind of training shares with those named before it (a nested order keeps this a covariance).
+_ALIKE = {Training.ADAPTER: 1.0, Training.QUANTIZED_ADAPTER: 0.95, Training.FULL: 0.8, None: 0.65}
+_KINDS: tuple[Training | None, ...] = (*Training, None)  #: None: the proxy
+_SIMILARITY = np.array([[1.0 if a is b else min(_ALIKE[a], _ALIKE[b]) for b in _KINDS] for a in _KINDS])
+_PROXY = _KINDS.index(None)
 
 
 @dataclass(frozen=True)
 class Points:
-    """p configurations at sizes, as natural logs; ``proxy`` holds link-scale proxy scores (NaN: none)."""
+    """p configurations at sizes, as natural logs; learning rates as shares of the one that begins to harm their kind."""
 
+    kind: NDArray[np.intp]
     learning_rate: Array
     epochs: Array
     rank: Array
     examples: Array
-    proxy: Array
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -71,25 +84,28 @@ class Points:
     def take(self, index: NDArray[np.intp]) -> Points:
         """The selected points."""
         return Points(
-            self.learning_rate[index], self.epochs[index], self.rank[index], self.examples[index], self.proxy[index]
+            self.kind[index],
+            self.learning_rate[index],
+            self.epochs[index],
+            self.rank[index],
+            self.examples[index],
         )
 
     @staticmethod
     def of(
+        kind: Sequence[Training | None],
         learning_rate: Sequence[float],
         epochs: Sequence[float],
         rank: Sequence[float],
         examples: Sequence[float],
-        proxy: Sequence[float] | None = None,
     ) -> Points:
-        """Points from plain numbers."""
+        """Points from plain numbers; a kind that is None is the proxy."""
         rate, passes, width = (
             np.log(np.maximum(np.asarray(v, dtype=np.float64), 1e-12)) for v in (learning_rate, epochs, rank)
         )
         sizes = np.log(np.maximum(np.asarray(examples, dtype=np.float64), 1.0))
-        none = np.full(len(sizes), np.nan)
-        known = none if proxy is None else np.asarray(proxy, dtype=np.float64)
-        return Points(rate, passes, width, sizes, known)
+        kinds = np.array([_KINDS.index(k) for k in kind], dtype=np.intp)
+        return Points(kinds, rate, passes, width, sizes)
 
 
 def passes(examples: Array, epochs: Array) -> Array:
@@ -124,55 +140,56 @@ class _Draws:
     start: Array
     need: Array
     limit: Array
+    head: Array  #: share of the curve that is reached without any training of the model (a fitted head)
     log_weight: Array
-    scale: Array  #: slope and level of the proxy map, standard normal units
-    shift: Array
 
 
 @lru_cache(maxsize=256)
-def _draw(scale: Scale, zero_shot: tuple[float, float] | None, link: Link, chance: float, seed: int) -> _Draws:
+def _draw(fitted_head: bool, zero_shot: tuple[float, float] | None, link: Link, chance: float, seed: int) -> _Draws:
     """The law's unknowns before any tuned score; many groups of a plan share them."""
     value, sd = zero_shot if zero_shot is not None else (np.nan, 0.0)
     score = float(link.inverse(value)) if np.isfinite(value) else np.nan
-    fit = rectified.fit([0.0], [[score]], link=link, noise_sd=[[sd]], chance=chance, draws=DRAWS, seed=seed)
+    prior = _ERROR_PRIOR if link is Link.LOGIT else rectified.LOSS_PRIOR
+    fit = rectified.fit(
+        [0.0], [[score]], link=link, noise_sd=[[sd]], chance=chance, prior=prior, draws=DRAWS, seed=seed
+    )
     law = fit.draws[0]
     with np.errstate(divide="ignore"):
         log_weight = np.log(fit.weights[0])
     start = rectified.curve(law, np.array([0.0]), link, chance)[:, 0]
     if zero_shot is not None:
         start = np.full(len(law), value)
-    unit = np.random.default_rng(seed + 1).standard_normal((4, len(law)))
-    need, limit = np.log(scale.need) + _NEED_SD * unit[0], np.log(scale.limit) + _HARM_SD * unit[1]
-    return _Draws(law, start, need, limit, log_weight, unit[2], unit[3])
+    random = np.random.default_rng(seed + 1)
+    unit, share = random.standard_normal((2, len(law))), random.uniform(*_HEAD_SHARE, len(law))
+    need, limit = np.log(_NEED) + _NEED_SD * unit[0], _HARM_SD * unit[1]
+    head = share if fitted_head else np.zeros(len(law))
+    return _Draws(law, start, need, limit, head, log_weight)
 
 
 class TuningCurves:
     """The joint distribution of scores of one model and kind of training, given what was measured.
 
     Args:
-        scale: where this kind of training works.
+        fitted_head: whether a head fitted on frozen features is where training starts (encoders), not the zero-shot score.
         zero_shot: link-scale score and error without tuning, if measured.
         points, values, noise: the measured configurations (m), their link-scale scores and sampling errors.
         link, chance: of the metric.
-        proxy_level: mean link-scale proxy of the group's configurations, if there are proxies.
     """
 
     def __init__(
         self,
-        scale: Scale,
+        fitted_head: bool,
         zero_shot: tuple[float, float] | None,
         points: Points,
         values: Array,
         noise: Array,
         link: Link,
         chance: float,
-        proxy_level: float | None = None,
         seed: int = 0,
     ) -> None:
         self.link, self.chance, self.points = link, chance, points
         self.sign = -1.0 if link is Link.LOG else 1.0
-        self.proxy_level = proxy_level
-        self.draws = _draw(scale, zero_shot, link, chance, seed)
+        self.draws = _draw(fitted_head, zero_shot, link, chance, seed)
         self.noise = noise**2 + seed_sd(points) ** 2
         gram = self._effect(points, points) + np.diag(self.noise)
         self.inverse = np.linalg.inv(gram) if len(points) else np.zeros((0, 0))
@@ -220,54 +237,43 @@ class TuningCurves:
 
     def _law(self, points: Points) -> Array:
         """The law's score of each draw at each point, (k, p)."""
-        # Rank and proxy leave the law alone: its costly part is computed once for each rate, epochs and size.
+        # Rank leaves the law alone: its costly part is computed once for each rate, epochs and size.
+        proxy = points.kind == _PROXY
         rows, place = np.unique(
-            np.stack([points.learning_rate, points.epochs, points.examples], axis=1), axis=0, return_inverse=True
+            np.stack([points.learning_rate, points.epochs, points.examples, proxy], axis=1), axis=0, return_inverse=True
         )
-        score = self._learned(rows[:, 0], rows[:, 1], rows[:, 2])[:, place.reshape(-1)]
-        return score if self.proxy_level is None else self._with_proxy(score, points)
+        return np.asarray(self._learned(*rows.T)[:, place.reshape(-1)])
 
-    def _learned(self, learning_rate: Array, epochs: Array, examples: Array) -> Array:
+    def _learned(self, learning_rate: Array, epochs: Array, examples: Array, proxy: Array) -> Array:
         d = self.draws
         sizes, place = np.unique(examples, return_inverse=True)
         reach = rectified.curve(d.law, np.exp(sizes), self.link, self.chance)[:, place.reshape(-1)]
         steps = np.log(update_steps(np.exp(examples), np.exp(epochs)))
         work = _LEARNING_POWER * (learning_rate + steps - d.need[:, None])
-        learned = -np.expm1(-np.exp(np.clip(work, -30, 30)))
-        excess = learning_rate - d.limit[:, None]
+        learned = d.head[:, None] - (1 - d.head[:, None]) * np.expm1(-np.exp(np.clip(work, -30, 30)))
+        learned = np.where(proxy > 0, 1.0, learned)  # a head on frozen features is fitted to the end, and harms nothing
+        excess = np.where(proxy > 0, -30.0, learning_rate - d.limit[:, None])
         harm = _HARM * np.logaddexp(0.0, 3.0 * excess)
         start = d.start[:, None]
         return np.asarray(start + (reach - start) * learned - self.sign * harm)
 
-    def _with_proxy(self, score: Array, points: Points) -> Array:
-        """Joins the law with the affine map of the proxy: two normal opinions on the same score, by precision.
-
-        The map's shift and scale are drawn with the law's parameters, so that real measurements weigh both.
-        """
-        prior, d = AffinePrior(), self.draws
-        level = 0.0 if self.proxy_level is None else self.proxy_level
-        known = np.isfinite(points.proxy)
-        offset = np.where(known, points.proxy - level, 0.0)
-        mapped = level + prior.shift_mean + prior.shift_sd * d.shift[:, None]
-        mapped = mapped + (prior.scale_mean + prior.scale_sd * d.scale[:, None]) * offset
-        # The proxy is trained on the full set: the further below it a point lies, the less it says there.
-        trust = np.where(known, 0.5, 0.0)
-        return score + trust * (mapped - score)
-
     def _effect(self, a: Points, b: Points) -> Array:
         """Covariance of the configurations' effects, (a, b)."""
-        distance = sum(
-            ((getattr(a, f)[:, None] - getattr(b, f)[None]) / length) ** 2
-            for f, length in zip(("learning_rate", "epochs", "rank"), _LENGTHS, strict=True)
-        )
+        distance = np.zeros((len(a), len(b)))
+        for f, length in zip(("learning_rate", "epochs", "rank"), _LENGTHS, strict=True):
+            distance += ((getattr(a, f)[:, None] - getattr(b, f)[None]) / length) ** 2
         size = (a.examples[:, None] - b.examples[None]) / _SIZE_LENGTH
         over_size = _SIZE_SHARED + (1 - _SIZE_SHARED) * np.exp(-0.5 * size**2)
-        own = (np.asarray(distance) < 1e-12) & (np.abs(size) < 1e-9)
-        return np.asarray(_EFFECT_SD**2 * np.exp(-0.5 * np.asarray(distance)) * over_size + _OWN_SD**2 * own)
+        alike = _SIMILARITY[a.kind[:, None], b.kind[None]]
+        own = (distance < 1e-12) & (np.abs(size) < 1e-9) & (a.kind[:, None] == b.kind[None])
+        shared = _EFFECT_SD**2 * np.exp(-0.5 * distance) * over_size + _KIND_SD**2
+        offset = AffinePrior().shift_sd ** 2 * ((a.kind == _PROXY)[:, None] & (b.kind == _PROXY)[None])
+        return np.asarray(alike * shared + _OWN_SD**2 * own + offset)
 
     @staticmethod
     def _own_variance(points: Points) -> Array:
-        return np.full(len(points), _EFFECT_SD**2 + _OWN_SD**2)
+        offset = AffinePrior().shift_sd ** 2 * (points.kind == _PROXY)
+        return np.full(len(points), _EFFECT_SD**2 + _KIND_SD**2 + _OWN_SD**2) + offset
 
     def _means(self, points: Points) -> tuple[Array, Array]:
         """Conditional mean of each draw, (k, p), and the covariance with what was measured, (p, m)."""

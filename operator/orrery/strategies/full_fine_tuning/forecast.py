@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from orrery.costs.flops import Training
 from orrery.strategies.fine_tuning import DATA_PERCENT, EPOCHS, FineTuning, learning_rate
-from orrery.strategies.tuning_curves import Scale
 
 STRATEGY = FineTuning(
     type="FullFineTuning",
     training=Training.FULL,
     parameters=(learning_rate("2e-5", "1e-4"), EPOCHS, DATA_PERCENT),
-    scale=Scale(need=0.001, limit=5e-4),
+    harmful_rate=5e-4,
 )

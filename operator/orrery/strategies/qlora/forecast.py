@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from orrery.costs.flops import Training
 from orrery.strategies.fine_tuning import DATA_PERCENT, EPOCHS, RANK, FineTuning, learning_rate
-from orrery.strategies.tuning_curves import Scale
 
 STRATEGY = FineTuning(
     type="QLoRA",
     training=Training.QUANTIZED_ADAPTER,
     parameters=(learning_rate("2e-4", "1e-3"), EPOCHS, RANK, DATA_PERCENT),
-    scale=Scale(need=0.02, limit=1e-2),
+    harmful_rate=1e-2,
 )
