@@ -1,0 +1,116 @@
+"""Measures every candidate of the benchmark's grid in full, once: what a search without forecasts would pay for.
+
+    python -m tests.benchmarks.exhaustive [--task TASK ...] [--repeat N]
+
+Real probes in processes of their own, one load a model, as the exhaustive search would do at its best. Results are kept in
+``tests/benchmarks/measured/grid/TASK.json`` and never measured twice: a run that was ended goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orrery.api.plan import Model
+from orrery.api.probe import ProbeSpec, Trial
+from tests.benchmarks.grids import TASKS, Full, full_trials, plan
+from tests.benchmarks.harness import commit, machine
+
+KEPT = Path(__file__).parent / "measured" / "grid"
+#: Trials of one process: few enough that a report holds all of their bits.
+BATCH = 8
+
+
+def path_of(task: str) -> Path:
+    """File of a task's measurements."""
+    return KEPT / f"{task.rpartition('/')[2]}.json"
+
+
+def load(task: str) -> dict[str, Any]:
+    """Measurements of a task so far: ``{command, commit, machine, rows: {trial: {...}}, loads: [...]}``."""
+    path = path_of(task)
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    return {
+        "command": f"python -m tests.benchmarks.exhaustive --task {task}",
+        "commit": commit(),
+        "machine": machine(),
+        "rows": {},
+        "processes": [],
+    }
+
+
+def measure(task: str) -> dict[str, Any]:
+    """Measure what is missing of a task."""
+    asked = plan(task)
+    kept = load(task)
+    for model in asked.spec.models:
+        todo = [f for f in full_trials(asked) if f.model.name == model.name and f.trial.name not in kept["rows"]]
+        # the longest last: a report after each trial, so an ended run loses one trial at the most
+        for start in range(0, len(todo), BATCH):
+            batch = todo[start : start + BATCH]
+            spec = ProbeSpec(
+                model=model,
+                task=asked.spec.task,
+                trials=[f.trial for f in batch],
+                accelerator="cpu",
+                deadline_seconds=86400,
+            )
+            report, cpu = run(spec)
+            _keep(kept, model, batch, report, cpu)
+            path_of(task).parent.mkdir(parents=True, exist_ok=True)
+            path_of(task).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+            print(f"{task} {model.name}: {len(kept['rows'])} trials, {cpu:.0f} CPU-seconds", flush=True)
+    return kept
+
+
+def run(spec: ProbeSpec) -> tuple[dict[str, Any], float]:
+    """One probe in a process of its own: its report, and the CPU-seconds the operating system counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        spec_file = Path(folder) / "spec.json"
+        spec_file.write_text(json.dumps(spec.to_wire()))
+        command = [sys.executable, "-m", "orrery.cli.main", "probe", str(spec_file), "--report", str(report)]
+        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if os.waitstatus_to_exitcode(status) != 0:
+            raise SystemExit(f"the probe ended with {os.waitstatus_to_exitcode(status)}")
+        return json.loads(report.read_text()), usage.ru_utime + usage.ru_stime
+
+
+def _keep(kept: dict[str, Any], model: Model, batch: Sequence[Full], report: dict[str, Any], cpu: float) -> None:
+    trials: dict[str, Trial] = {f.trial.name: f.trial for f in batch}
+    names = {f.trial.name: f for f in batch}
+    kept["processes"].append(
+        {"model": model.name, "cpu_seconds": round(cpu, 2), "load_seconds": report.get("loadSeconds")}
+    )
+    kept["task_facts"] = report.get("taskFacts")
+    for result in report["trials"]:
+        trial = trials[result["name"]]
+        kept["rows"][result["name"]] = {
+            "candidate": names[result["name"]].candidate,
+            "model": model.name,
+            "strategy": trial.strategy,
+            "trial": trial.to_wire(),
+            "result": result,
+        }
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all")
+    for task in parser.parse_args().task or list(TASKS):
+        measure(task)
+
+
+if __name__ == "__main__":
+    main()
