@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-import typer
 from rich.console import Group, RenderableType
 
 from orrery.api.quantities import Interval, format_decimal
+from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
-from orrery.cli.reading import Claims, ConfigMaps, Files, Output, OutputOption, Prices, read_question
+from orrery.cli.reading import read_question
 from orrery.cli.screen import configuration, console, cost, facts, grid, listing, quality, section, write
 from orrery.local.facts import read_facts
 from orrery.local.publish import ordered, row_line
@@ -21,18 +23,10 @@ from orrery.planning.types import ResultRow, Step
 
 
 def estimate(
-    files: Files,
-    prices: Prices = None,
-    pvc: Claims = None,
-    configmap: ConfigMaps = None,
-    output: OutputOption = Output.TABLE,
-    top: Annotated[int, typer.Option("--top", min=0, help="Candidates in the table; 0 for all.")] = 20,
-) -> None:
-    """What would be considered and probed, at what cost; measures nothing.
-
-    Exit code 0 when the plan can be run, 1 when no candidate passes the gates, 2 for bad input.
-    """
-    question = read_question(files, prices, pvc, configmap)
+    files: Sequence[Path], prices: Sequence[Path], claims: Sequence[str], maps: Sequence[str], output: Output, top: int
+) -> Exit:
+    """The command: one step of the planner on no measurements."""
+    question = read_question(files, prices, claims, maps)
     notes: list[str] = []
     known = read_facts(question.plan, question.roots, notes.append)
     step = advance(question.plan, [], question.prices, known)
@@ -40,9 +34,9 @@ def estimate(
         console(stderr=True).print(f"note: the data was not read: {note}", markup=False)
     if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):
         console(stderr=True).print(f"error: {step.message}", markup=False)
-        raise typer.Exit(Exit.BAD_INPUT)
+        return Exit.BAD_INPUT
     write(_document(step, question.prices.spec.currency), output, _table(step, question.plan.metadata.name, top))
-    raise typer.Exit(Exit.NEGATIVE if step.reason == "Infeasible" else Exit.OK)
+    return Exit.NEGATIVE if step.reason == "Infeasible" else Exit.OK
 
 
 def _document(step: Step, currency: str) -> dict[str, Any]:

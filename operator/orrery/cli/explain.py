@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Group, RenderableType
 
 from orrery.api.load import load
 from orrery.api.quantities import format_decimal
+from orrery.cli.commands import Output
 from orrery.cli.estimate import candidates
 from orrery.cli.failures import Exit
-from orrery.cli.reading import Output, OutputOption, StateOption, state_folder
+from orrery.cli.reading import state_folder
 from orrery.cli.screen import answer, configuration, console, cost, facts, figure, grid, quality, section, write
 from orrery.local.files import StateError
 from orrery.local.publish import PLAN, ordered, read_rows, read_status, row_line
@@ -22,15 +22,8 @@ from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
 
 
-def explain(
-    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
-    candidate: Annotated[
-        str | None, typer.Argument(help="A candidate, or words of its name, such as 'lora rank=8'.")
-    ] = None,
-    state: StateOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Why this candidate is recommended, why not that one, and what was measured."""
+def explain(where: Path, candidate: str | None, state: Path | None, output: Output) -> Exit:
+    """The command: what the state folder says of the answer, or of one candidate."""
     folder = where if where.is_dir() else state_folder(load([where]).plan(), state)
     status, rows = read_status(folder), read_rows(folder)
     if status is None or not (folder / PLAN).exists():
@@ -56,7 +49,7 @@ def explain(
             section(f"all {len(rows)} candidates", candidates(ordered(rows), currency)),
         ]
         write(document, output, Group(*parts))
-        return
+        return Exit.OK
     found = match(rows, candidate)
     if len(found) != 1:
         problem = "matches no candidate" if not found else f"matches {len(found)} candidates"
@@ -65,7 +58,7 @@ def explain(
             f"error: '{candidate}' {problem}: write one of\n  " + "\n  ".join(r.candidate for r in listed[:20]),
             markup=False,
         )
-        raise typer.Exit(Exit.BAD_INPUT)
+        return Exit.BAD_INPUT
     row = found[0]
     near = [r for r in records if r.spec.model.name == row.model]
     document = {
@@ -73,6 +66,7 @@ def explain(
         "measurements": [m for record in near for m in _measurements(record)],
     }
     write(document, output, _one(row, near, currency))
+    return Exit.OK
 
 
 def match(rows: list[ResultRow], words: str) -> list[ResultRow]:

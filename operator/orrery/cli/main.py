@@ -17,14 +17,14 @@ from typer.core import TyperGroup
 
 #: Command: where its function is, and what ``orrery --help`` says of it without importing that.
 COMMANDS = {
-    "validate": ("orrery.cli.validate:validate", "Check plans, prices and data; measure nothing."),
-    "estimate": ("orrery.cli.estimate:estimate", "What would be considered and probed, at what cost."),
-    "run": ("orrery.cli.run:run", "Answer a plan within its budget."),
-    "explain": ("orrery.cli.explain:explain", "Why this candidate and why not that one."),
+    "validate": ("orrery.cli.commands:validate", "Check plans, prices and data; measure nothing."),
+    "estimate": ("orrery.cli.commands:estimate", "What would be considered and probed, at what cost."),
+    "run": ("orrery.cli.commands:run", "Answer a plan within its budget."),
+    "explain": ("orrery.cli.commands:explain", "Why this candidate and why not that one."),
     "assets": ("orrery.cli.assets:app", "List and fetch the builtin models and tasks."),
     "probe": ("orrery.cli.probe:probe", "Run one AdaptationProbe and write its report."),
     "operator": ("orrery.cli.operator:operator", "Run the Kubernetes operator."),
-    "crds": ("orrery.cli.definitions:crds", "Write the CustomResourceDefinitions."),
+    "crds": ("orrery.cli.commands:crds", "Write the CustomResourceDefinitions."),
 }
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
-
-import typer
+from typing import TypeVar
 
 from orrery.api.load import ManifestError, load
 from orrery.api.plan import AdaptationPlan
@@ -16,26 +13,6 @@ from orrery.api.pricelist import PriceList
 from orrery.api.sentences import Problem
 from orrery.api.sources import DataSource, ModelSource
 from orrery.probes.locations import SourceRoots
-
-
-class Output(StrEnum):
-    """What is written to standard output; progress and errors go to standard error."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-Files = Annotated[
-    list[Path], typer.Argument(metavar="PLAN...", help="Plan, and price lists; one file may hold several documents.")
-]
-Prices = Annotated[list[Path] | None, typer.Option("--prices", help="A file with the PriceList.")]
-Claims = Annotated[list[str] | None, typer.Option("--pvc", metavar="CLAIM=DIR", help="Folder of a volume claim.")]
-ConfigMaps = Annotated[
-    list[str] | None, typer.Option("--configmap", metavar="NAME=DIR", help="Folder with the keys of a ConfigMap.")
-]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
-StateOption = Annotated[Path | None, typer.Option("--state", help="State folder; .orrery/NAMESPACE/NAME by default.")]
 
 STATE_ROOT = Path(".orrery")
 _Source = TypeVar("_Source", DataSource, ModelSource)
@@ -51,10 +28,10 @@ class Question:
 
 
 def read_question(
-    files: Sequence[Path], prices: Sequence[Path] | None, claims: Sequence[str] | None, maps: Sequence[str] | None
+    files: Sequence[Path], prices: Sequence[Path], claims: Sequence[str], maps: Sequence[str]
 ) -> Question:
     """The one plan of the files; raises ManifestError with every problem."""
-    made = load([*files, *(prices or [])])
+    made = load([*files, *prices])
     plan = made.plan()
     home = plan_file(files, plan)
     return Question(with_absolute_paths(plan, home.parent), made.prices(plan), read_roots(claims, maps))
@@ -70,15 +47,15 @@ def plan_file(files: Sequence[Path], plan: AdaptationPlan) -> Path:
     return files[0]
 
 
-def read_roots(claims: Sequence[str] | None, maps: Sequence[str] | None) -> SourceRoots:
+def read_roots(claims: Sequence[str], maps: Sequence[str]) -> SourceRoots:
     """Where volumes and ConfigMaps are on this machine."""
     roots = SourceRoots.from_environment()
     return replace(roots, pvc=_folders("--pvc", claims), config_map=_folders("--configmap", maps))
 
 
-def _folders(option: str, pairs: Sequence[str] | None) -> dict[str, Path]:
+def _folders(option: str, pairs: Sequence[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
-    for pair in pairs or ():
+    for pair in pairs:
         name, equals, folder = pair.partition("=")
         if not equals or not name or not folder:
             raise ManifestError([Problem(option, pair, f"is '{pair}': write NAME=DIR, such as {option} data=./data")])

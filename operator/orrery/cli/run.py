@@ -5,27 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from orrery.api.quantities import format_decimal
+from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
 from orrery.cli.progress import Lines, View
-from orrery.cli.reading import (
-    STATE_ROOT,
-    Claims,
-    ConfigMaps,
-    Files,
-    Output,
-    OutputOption,
-    Prices,
-    StateOption,
-    read_question,
-    state_folder,
-)
+from orrery.cli.reading import STATE_ROOT, read_question, state_folder
 from orrery.cli.screen import answer, console, write
 from orrery.local.engine import Answer, Settings, Stop
 from orrery.local.engine import run as answer_plan
@@ -36,47 +24,42 @@ from orrery.planning.advance import advance
 from orrery.planning.reasons import amount
 
 
+@dataclass(frozen=True)
+class Options:
+    """How this machine is to run probes, as the command line says."""
+
+    state: Path | None = None
+    reuse: Path | None = None
+    memory_limit_mebibytes: int | None = None
+    quiet: bool = False
+
+
 def run(
-    files: Files,
-    prices: Prices = None,
-    state: StateOption = None,
-    pvc: Claims = None,
-    configmap: ConfigMaps = None,
-    output: OutputOption = Output.TABLE,
-    reuse: Annotated[
-        Path | None,
-        typer.Option(
-            help="Take over measurements from the plans' states under this root; .orrery unless --state is given."
-        ),
-    ] = None,
-    memory_limit: Annotated[
-        int | None, typer.Option("--memory-limit", metavar="MIB", min=64, help="Address space of a probe; unlimited.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
-) -> None:
-    """Answer a plan within its budget, with probes as processes on this machine.
-
-    Interrupted or killed, run it again: it goes on, and pays for nothing twice. Ctrl-C ends the probes and keeps what
-    they measured; a second Ctrl-C does not wait for them.
-
-    Exit codes: 0 answered; 1 nothing meets the objective, or the budget ended first and onExceeded is Fail; 2 bad input;
-    3 ended before an answer; 4 another run uses the state folder.
-    """
-    question = read_question(files, prices, pvc, configmap)
+    files: Sequence[Path],
+    prices: Sequence[Path],
+    claims: Sequence[str],
+    maps: Sequence[str],
+    output: Output,
+    options: Options,
+) -> Exit:
+    """The command: the engine, with signals, a screen and an exit code."""
+    question = read_question(files, prices, claims, maps)
     plan, budget = question.plan, question.plan.spec.budget.max_probe_cost
     facts = read_facts(plan, question.roots)
-    folder = state_folder(plan, state)
+    folder = state_folder(plan, options.state)
     settings = Settings(
         state=folder,
         command=probe_command,
-        reuse=reuse or (STATE_ROOT if state is None else None),
+        reuse=options.reuse or (STATE_ROOT if options.state is None else None),
         environment={**os.environ, **link(folder / "volumes", question.roots)},
-        memory_bytes=memory_limit * 2**20 if memory_limit is not None else None,
+        memory_bytes=limit * 2**20 if (limit := options.memory_limit_mebibytes) is not None else None,
     )
     screen = console(stderr=True)
     stop = Stop()
-    view: Lines = (View if screen.is_terminal and not quiet else Lines)(screen, budget, question.prices.spec.currency)
-    if quiet:
+    view: Lines = (View if screen.is_terminal and not options.quiet else Lines)(
+        screen, budget, question.prices.spec.currency
+    )
+    if options.quiet:
         view.say = lambda word, text: None  # type: ignore[method-assign]
     _listen(stop, lambda: view.say("ending", "telling the probes to report what they have; once more to end at once"))
     with view:
@@ -96,7 +79,7 @@ def run(
         why = "interrupted; run again to go on" if result.interrupted else result.step.message
         screen.print(f"{result.step.reason}: {why} (budget {format_decimal(budget)})", markup=False)
     screen.print(f"every candidate: {settings.state / 'results.jsonl'}", style="dim", markup=False)
-    raise typer.Exit(code)
+    return code
 
 
 def exit_code(result: Answer) -> Exit:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from orrery.api.load import ManifestError, Manifests, load
 from orrery.api.plan import AdaptationPlan
+from orrery.cli.commands import Output
 from orrery.cli.failures import Exit, describe
-from orrery.cli.reading import (
-    Claims,
-    ConfigMaps,
-    Files,
-    Output,
-    OutputOption,
-    Prices,
-    plan_file,
-    read_roots,
-    with_absolute_paths,
-)
+from orrery.cli.reading import plan_file, read_roots, with_absolute_paths
 from orrery.cli.screen import console, write
 from orrery.local.facts import read_facts
 from orrery.planning.advance import advance
@@ -38,17 +28,13 @@ class _Verdict:
 
 
 def validate(
-    files: Files,
-    prices: Prices = None,
-    pvc: Claims = None,
-    configmap: ConfigMaps = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Check plans, price lists and data; measure nothing. Exit code 0 when all are valid, 2 when one is not."""
-    roots = read_roots(pvc, configmap)
+    files: Sequence[Path], prices: Sequence[Path], claims: Sequence[str], maps: Sequence[str], output: Output
+) -> Exit:
+    """The command: every problem of every plan, not the first alone."""
+    roots = read_roots(claims, maps)
     verdicts: list[_Verdict] = []
     made = Manifests()
-    for path in [*files, *(prices or [])]:  # each file by itself: one broken file hides nothing of the others
+    for path in [*files, *prices]:  # each file by itself: one broken file hides nothing of the others
         try:
             found = load([path])
         except ManifestError as error:
@@ -77,7 +63,7 @@ def validate(
             screen.print("price lists and probes only: valid")
     else:
         write(document, output, "")
-    raise typer.Exit(Exit.OK if valid else Exit.BAD_INPUT)
+    return Exit.OK if valid else Exit.BAD_INPUT
 
 
 def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots) -> _Verdict:

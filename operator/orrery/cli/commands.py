@@ -1,0 +1,123 @@
+"""The commands' names, options and help. What they do is imported when they are called, so that help answers at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """What is written to standard output; progress and errors go to standard error."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="PLAN...", help="Plan, and price lists; one file may hold several documents.")
+]
+Prices = Annotated[list[Path] | None, typer.Option("--prices", metavar="FILE", help="A file with the PriceList.")]
+Claims = Annotated[list[str] | None, typer.Option("--pvc", metavar="CLAIM=DIR", help="Folder of a volume claim.")]
+ConfigMaps = Annotated[
+    list[str] | None, typer.Option("--configmap", metavar="NAME=DIR", help="Folder with the keys of a ConfigMap.")
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="Form of standard output.")]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", metavar="DIR", help="State folder; .orrery/NAMESPACE/NAME by default.")
+]
+
+
+def validate(
+    files: Files,
+    prices: Prices = None,
+    pvc: Claims = None,
+    configmap: ConfigMaps = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check plans, price lists and data; measure nothing.
+
+    Exit code 0 when all are valid, 2 when one is not.
+    """
+    from orrery.cli.validate import validate as command
+
+    raise typer.Exit(command(files, prices or [], pvc or [], configmap or [], output))
+
+
+def estimate(
+    files: Files,
+    prices: Prices = None,
+    pvc: Claims = None,
+    configmap: ConfigMaps = None,
+    output: OutputOption = Output.TABLE,
+    top: Annotated[int, typer.Option("--top", min=0, help="Candidates in the table; 0 for all.")] = 20,
+) -> None:
+    """What would be considered and probed, at what cost; measures nothing.
+
+    Exit code 0 when the plan can be run, 1 when no candidate passes the gates, 2 for bad input.
+    """
+    from orrery.cli.estimate import estimate as command
+
+    raise typer.Exit(command(files, prices or [], pvc or [], configmap or [], output, top))
+
+
+def run(
+    files: Files,
+    prices: Prices = None,
+    state: StateOption = None,
+    pvc: Claims = None,
+    configmap: ConfigMaps = None,
+    output: OutputOption = Output.TABLE,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Take over measurements from the plans' states under this root; .orrery unless --state is given.",
+        ),
+    ] = None,
+    memory_limit: Annotated[
+        int | None,
+        typer.Option("--memory-limit", metavar="MIB", min=64, help="Address space of a probe; not limited by default."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
+) -> None:
+    """Answer a plan within its budget, with probes as processes on this machine.
+
+    Interrupted or killed, run it again: it goes on, and pays for nothing twice. Ctrl-C ends the probes and keeps what
+    they measured; a second Ctrl-C does not wait for them.
+
+    Exit codes: 0 answered; 1 nothing meets the objective, or the budget ended first and onExceeded is Fail; 2 bad input;
+    3 ended before an answer; 4 another run uses the state folder.
+    """
+    from orrery.cli.run import Options
+    from orrery.cli.run import run as command
+
+    options = Options(state=state, reuse=reuse, memory_limit_mebibytes=memory_limit, quiet=quiet)
+    raise typer.Exit(command(files, prices or [], pvc or [], configmap or [], output, options))
+
+
+def explain(
+    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
+    candidate: Annotated[
+        str | None, typer.Argument(help="A candidate, or words of its name, such as 'lora rank=8'.")
+    ] = None,
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Why this candidate is recommended, why not that one, and what was measured."""
+    from orrery.cli.explain import explain as command
+
+    raise typer.Exit(command(where, candidate, state, output))
+
+
+def crds(
+    output: Annotated[Path | None, typer.Option(help="Folder to write to; standard output by default.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if the folder is stale.")] = False,
+) -> None:
+    """Write the CustomResourceDefinitions of the API."""
+    from orrery.cli.crds import crds as command
+
+    raise typer.Exit(command(output, check))
