@@ -115,10 +115,11 @@ class View(Lines):
         budget = float(self.budget) or 1.0
         table = Table.grid(padding=(0, 2))
         spent, held = float(self.spent), float(self.reserved)
+        left = f", about {duration(self.remaining)} left" if self.remaining else ""
         table.add_row(
             "budget",
             Bar(budget, 0, spent, width=30, color="green"),
-            f"{amount(spent)} spent, {amount(held)} reserved of {amount(budget)} {self.currency}",
+            f"{amount(spent)} spent, {amount(held)} reserved of {amount(budget)} {self.currency}{left}",
         )
         for name, attempt in self.running.items():
             deadline = float(attempt.record.deadline_seconds)

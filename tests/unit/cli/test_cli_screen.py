@@ -1,0 +1,139 @@
+"""What is shown: the answer as a table, progress as lines and as a live view."""
+
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orrery.api.status import (
+    Alternative,
+    ConfigurationValue,
+    CostForecast,
+    PlanStatus,
+    Progress,
+    QualityForecast,
+    Recommendation,
+    Spend,
+)
+from orrery.cli.progress import Lines, View
+from orrery.cli.screen import answer, listing
+from orrery.local.attempts import AttemptRecord, timestamp
+from orrery.local.store import AttemptFolder
+from orrery.planning.types import Step
+from tests.unit.local import planner
+
+pytestmark = pytest.mark.unit
+
+CHOICE = {
+    "model": "minilm",
+    "strategy": "lora",
+    "configuration": [ConfigurationValue(name="rank", value="8")],
+    "accelerator": "cpu",
+    "quality": QualityForecast(predicted="0.931", lower="0.902", upper="0.955"),
+    "cost": CostForecast(adaptation="0.002", serving="1.6", total="1.602", lower="1.1", upper="2.4"),
+    "latency_milliseconds": "20.7",
+    "measured": False,
+}
+STATUS = PlanStatus(
+    phase="Answered",
+    progress=Progress(planned=3, succeeded=2, failed=1, reused=1, estimated_remaining_seconds=75),
+    spend=Spend(
+        currency="USD",
+        cost="0.0031",
+        reserved="0.004",
+        accelerator_seconds="213",
+        exhaustive_cost="0.2",
+        saved_percent="98.45",
+    ),
+    recommendation=Recommendation(**CHOICE, confidence="0.97", reason="Forecast", message="cheapest that is [good]"),
+    alternatives=[Alternative(**CHOICE | {"model": "smollm2"}, rejected_because="costs 27.10 USD more " * 12)],
+)
+
+
+def shown(renderable, width=100):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_the_answer_tells_choice_quality_cost_spend_and_why_the_rival_lost():
+    text = " ".join(shown(answer("shop/tickets", STATUS, 365, "0.02 USD", "")).split())
+    for part in (
+        "shop/tickets Answered",
+        "minilm / lora on cpu",
+        "rank 8",
+        "0.931 (0.902 to 0.955), forecast, meets the objective with probability 0.97",
+        "1.60 USD (1.10 to 2.40): 0.002 to adapt, 1.60 to serve 365 days",
+        "20.7 ms a request",
+        "cheapest that is [good]",  # what is in brackets is text, not markup
+        "0.0031 USD of 0.02 USD",
+        "(98.5 % saved)",
+        "2 succeeded, 1 failed, 1 reused",
+        "smollm2 / lora",
+        "costs 27.10 USD more",
+    ):
+        assert part in text, part
+
+
+def test_an_infeasible_answer_says_why():
+    status = STATUS.model_copy(update={"phase": "Infeasible", "recommendation": None, "alternatives": []})
+    assert "no candidate reaches 0.99" in shown(answer("a/b", status, 365, "1 USD", "no candidate reaches 0.99"))
+
+
+def test_long_reasons_stay_readable_on_a_narrow_terminal():
+    text = shown(answer("shop/tickets", STATUS, 365, "0.02 USD", ""), width=60)
+    assert max(len(line) for line in text.splitlines()) <= 60
+    assert len(text.splitlines()) < 60
+
+
+def test_a_listing_aligns_its_columns():
+    lines = shown(listing(["name", "cost"], [(["a", "10.00"], "why"), (["long name", "2.00"], "")], right=["cost"]))
+    assert [line.rstrip() for line in lines.splitlines()] == [
+        "name        cost",
+        "a          10.00",
+        "    why",
+        "long name   2.00",
+    ]
+
+
+def drive(view_class, **options):
+    console = Console(file=io.StringIO(), width=120, **options)
+    plan = planner.plan("good")
+    request = planner.advance(plan, [], planner.prices(), None).start[0]
+    record = AttemptRecord(
+        number=1,
+        phase="Reserved",
+        reserved="0.02",
+        price_per_hour="3.6",
+        accelerators=1,
+        deadline_seconds=20,
+        started_at=timestamp(0),
+    )
+    attempt = AttemptFolder(request.name, Path("attempt-1"), record)
+    done = record.model_copy(update={"phase": "Succeeded", "reason": "Completed", "cost": Decimal("0.001")})
+    with view_class(console, Decimal("0.05"), "USD") as view:
+        view.reused(3)
+        view.started(request, attempt)
+        view.step(Step((), False, "Probing", "", STATUS, ()), [None])
+        view.waiting()
+        view.ended(AttemptFolder(request.name, Path("attempt-1"), done))
+        view.waiting()
+    return console.file.getvalue(), request.name
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal():
+    text, name = drive(Lines, color_system=None)
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert [line.split()[1] for line in lines] == ["reused", "started", "leading", "ended"]
+    assert f"{name}: m0, 2 ZeroShot; because" in lines[1]
+    assert "0.931 (0.902 to 0.955) for 1.60 USD; spent 0.0031 of 0.05" in lines[2]
+    assert "Completed, 0.0 s, 0.001 USD" in lines[3]
+
+
+def test_progress_on_a_terminal_shows_spend_against_the_budget():
+    text, name = drive(View, force_terminal=True, color_system="standard")
+    assert "0.0031 spent, 0.004 reserved of 0.05 USD" in text
+    assert "of at most 0:20" in text and name in text and "about 1:15 left" in text
