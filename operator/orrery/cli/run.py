@@ -106,4 +106,5 @@ def _listen(stop: Stop, announce: Callable[[], None]) -> None:
             announce()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, on_signal)

@@ -6,7 +6,7 @@ holds the attempt's lock, ends the probe at its deadline, and writes how it ende
 waits, or finds the ending and counts it. The probe in turn dies with its shepherd (PR_SET_PDEATHSIG, Linux), so that
 nothing runs unwatched.
 
-A script for ``python -I``: it imports the standard library alone, so starting it costs some 20 ms. Its one argument is a
+A script for ``python -I``: it imports the standard library alone, so that starting it costs little. Its one argument is a
 JSON object: ``command``, ``folder``, ``deadlineSeconds``, ``graceSeconds``, ``memoryBytes`` (or null).
 """
 
