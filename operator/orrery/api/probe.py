@@ -205,6 +205,9 @@ class Attempt(StatusModel):
     phase: Literal["Reserved", "Queued", "Running", "Succeeded", "Failed"] = Field(description="Where it stands.")
     reserved: Money = Field(description="Worst case, held until the attempt ends.")
     paid_by: ObjectName | None = Field(None, description="Plan whose budget it counts against.")
+    environment: Annotated[str, StringConstraints(max_length=16)] | None = Field(
+        None, description="Digest of the image and settings it ran with: a failure counts as long as they are the same."
+    )
     price_per_hour: Money | None = Field(None, description="Of all its accelerators, when it was reserved.")
     cost: Money | None = Field(None, description="What it cost, at the price of the day it ran.")
     seconds: Number | None = Field(None, description="Accelerator-seconds used.")
