@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +72,17 @@ def explain(where: Path, candidate: str | None, state: Path | None, output: Outp
 
 
 def match(rows: list[ResultRow], words: str) -> list[ResultRow]:
-    """The candidates whose name has every word; the one of exactly that name, if there is one."""
-    exact = [row for row in rows if row.candidate == words]
-    return exact or [row for row in rows if all(word.lower() in row.candidate.lower() for word in words.split())]
+    """The candidates that the words name: by the whole name, else by its parts, else by anything in it."""
+    asked = words.lower().split()
+    ways: tuple[Callable[[str], bool], ...] = (
+        lambda name: name == words.lower(),
+        lambda name: set(asked) <= set(re.split(r"[/(),@]", name)),
+        lambda name: all(word in name for word in asked),
+    )
+    for fits in ways:
+        if found := [row for row in rows if fits(row.candidate.lower())]:
+            return found
+    return []
 
 
 def _one(row: ResultRow, records: list[ProbeRecord], currency: str) -> Group:
@@ -111,7 +121,7 @@ def _probes(records: list[ProbeRecord], currency: str) -> RenderableType:
                 str(record.attempts),
                 f"{record.seconds:.1f}",
                 format_decimal(record.cost),
-                "" if record.reason in ("Completed", "Reused") else f"{record.reason}: {record.message}",
+                "" if record.reason in ("", "Completed", "Reused") else f"{record.reason}: {record.message}",
             ]
             for record in records
         ],
@@ -147,7 +157,8 @@ def _measured(records: list[ProbeRecord]) -> RenderableType:
                     entry["model"],
                     trial["strategy"],
                     configuration((p["name"], p["value"]) for p in trial["parameters"]),
-                    f"{fidelity['method']}, {fidelity['trainingExamples'] or 'all'} examples",
+                    fidelity["method"]
+                    + (f", {fidelity['trainingExamples']} examples" if fidelity["trainingExamples"] else ""),
                     score,
                     str(result["items"]),
                     result["outcome"],

@@ -17,11 +17,12 @@ from orrery.api.status import (
     Recommendation,
     Spend,
 )
+from orrery.cli.explain import match
 from orrery.cli.progress import Lines, View
 from orrery.cli.screen import answer, listing
 from orrery.local.attempts import AttemptRecord, timestamp
 from orrery.local.store import AttemptFolder
-from orrery.planning.types import Step
+from orrery.planning.types import ResultRow, Step
 from tests.unit.local import planner
 
 pytestmark = pytest.mark.unit
@@ -137,3 +138,22 @@ def test_progress_on_a_terminal_shows_spend_against_the_budget():
     text, name = drive(View, force_terminal=True, color_system="standard")
     assert "0.0031 spent, 0.004 reserved of 0.05 USD" in text
     assert "of at most 0:20" in text and name in text and "about 1:15 left" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("m/lora(rank=4)@cpu", ["m/lora(rank=4)@cpu"]),
+        ("lora rank=4", ["m/lora(rank=4)@cpu"]),  # not qlora, though it holds the word
+        ("lora", ["m/lora(rank=4)@cpu", "m/lora(rank=8)@cpu"]),
+        ("QLORA", ["m/qlora(rank=4)@cpu"]),
+        ("qlo", ["m/qlora(rank=4)@cpu"]),
+        ("prayer", []),
+    ],
+)
+def test_a_candidate_is_found_by_its_words(words, found):
+    rows = [
+        ResultRow(name, "m", "s", "T", (), "cpu", None, None, None, None, None, None, None, None, False, 0.0, "", "")
+        for name in ("m/lora(rank=4)@cpu", "m/lora(rank=8)@cpu", "m/qlora(rank=4)@cpu")
+    ]
+    assert [row.candidate for row in match(rows, words)] == found
