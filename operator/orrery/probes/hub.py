@@ -58,7 +58,10 @@ def read_dataset(source: HuggingFaceSource) -> dict[str, list[Row]]:
         ) from error
     datasets.disable_progress_bars()
     # The whole repository by snapshot, not by name: one code path online and offline, and one word on what is missing.
-    folder = _snapshot(source, "dataset", DataError, "SourceNotFound", None)
+    try:
+        folder = _snapshot(source, "dataset", DataError, "SourceNotFound", None)
+    except DataError as error:
+        raise DataError(error.reason, f"task.dataset.source.{error}") from error
     try:
         loaded = datasets.load_dataset(str(folder), source.config)
     except Exception as error:  # the library raises dozens of types, its own and pyarrow's
