@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # More for pip, such as an index of PyTorch's builds for CPUs: make demo PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 PLAN ?= examples/intents/plan.yaml
 NEEDS := pyproject.toml constraints.txt
 
