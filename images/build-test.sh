@@ -37,15 +37,8 @@ make_base() {
   in_storage commit --quiet --rm "$container" "$base"
 }
 
-# try IMAGE COMMAND...: runs it as the image's own user
-try() {
-  local image=$1 container status=0
-  shift
-  container=$(in_storage from "$image")
-  in_storage run --isolation chroot "$container" -- "$@" || status=$?
-  in_storage rm "$container" > /dev/null
-  return "$status"
-}
+# try COMMAND...: runs it in the container that is tried, as the image's own user
+try() { in_storage run --isolation chroot "$container" -- "$@"; }
 
 expect() { # expect WHAT COMMAND...
   local what=$1
@@ -66,24 +59,26 @@ build() {
     || { tail -40 "$work/$name.log"; echo "FAILED: building $name; the log is $work/$name.log"; exit 1; }
   echo "ok: $name builds, $((SECONDS - began)) s"
   local python=/opt/orrery/bin/python
-  expect "$name says its version" try "$image" orrery --version
-  expect "$name is not root" try "$image" "$python" -c 'import os; assert os.getuid() == 65532 == os.getgid()'
-  expect "$name has no pip" try "$image" "$python" -c 'import importlib.util as u; assert not u.find_spec("pip")'
-  expect "$name cannot write its own code" try "$image" "$python" -c \
+  container=$(in_storage from --pull-never "$image")
+  expect "$name says its version" try orrery --version
+  expect "$name is not root" try "$python" -c 'import os; assert os.getuid() == 65532 == os.getgid()'
+  expect "$name has no pip" try "$python" -c 'import importlib.util as u; assert not u.find_spec("pip")'
+  expect "$name cannot write its own code" try "$python" -c \
     'import os, orrery.api as a; assert not os.access(a.__path__[0], os.W_OK)'
   if [ "$name" = operator ]; then
-    expect "operator has no torch" try "$image" "$python" -c \
+    expect "operator has no torch" try "$python" -c \
       'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "transformers", "numba")))'
-    expect "operator imports its controller" try "$image" "$python" -c 'import orrery.controller.main'
-    refuse "operator refuses to start without a probe image" try "$image" orrery operator
+    expect "operator imports its controller" try "$python" -c 'import orrery.controller.main'
+    refuse "operator refuses to start without a probe image" try orrery operator
     expect "and says what to set" grep -q "ORRERY_PROBE_IMAGE is not set" "$work/out"
   else
-    expect "probe has no Kubernetes client" try "$image" "$python" -c \
+    expect "probe has no Kubernetes client" try "$python" -c \
       'import importlib.util as u; assert not any(map(u.find_spec, ("kubernetes", "kopf")))'
-    expect "probe trains a step" try "$image" "$python" -c \
+    expect "probe trains a step" try "$python" -c \
       'import torch, peft, transformers; w = torch.ones(2, requires_grad=True); (w * w).sum().backward(); assert w.grad.sum() == 4'
-    expect "probe explains itself" try "$image" orrery probe --help
+    expect "probe explains itself" try orrery probe --help
   fi
+  in_storage rm "$container" > /dev/null
 }
 
 make_base
