@@ -47,9 +47,11 @@ class Truth:
 
 
 def truths(task: str) -> dict[str, Truth]:
-    """Full measurements by candidate; those that could not run (QLoRA where it is not supported) are left out."""
-    found = {}
+    """Full measurements by candidate; those that could not run on this machine are left out."""
+    found, asked = {}, {f.candidate for f in full_trials(plan(task))}
     for row in exhaustive.load(task)["rows"].values():
+        if row["candidate"] not in asked:
+            continue
         result = TrialResult.model_validate(row["result"])
         if result.score is not None:
             found[row["candidate"]] = Truth(

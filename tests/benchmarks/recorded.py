@@ -87,7 +87,7 @@ class World:
         )
         self.probes.setdefault("task_facts", report.get("taskFacts"))
         trials = {t.name: t for t in spec.trials}
-        for result in report["trials"]:
+        for result in exhaustive.in_cpu_seconds(report["trials"], cpu):
             self.probes["rows"][f"{spec.model.name}/{result['name']}"] = {
                 "model": spec.model.name,
                 "trial": trials[result["name"]].to_wire(),
