@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.api.crd import RESOURCES, Resource, definition, documents, schema_of
+from orrery.api.crd import RESOURCES, Resource, definition, schema_of
 from orrery.api.load import ManifestError, parse
 from orrery.api.rules import RULES
 from orrery.cli.crds import crds
@@ -56,8 +56,7 @@ def test_stale_definitions_are_named_and_mended(tmp_path: Path, capsys: pytest.C
     assert crds(tmp_path / "new", check=True) == 0
 
 
-def test_the_same_bytes_every_time(capsys: pytest.CaptureFixture[str]) -> None:
-    assert documents() == documents()
+def test_standard_output_has_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert crds(None, check=False) == 0
     assert [d["metadata"]["name"] for d in list(yaml.load_all(capsys.readouterr().out, Loader=yaml.CSafeLoader))] == [
         r.name for r in RESOURCES

@@ -194,7 +194,7 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(plans())
 def test_any_plan_survives_the_wire(document: dict[str, Any]) -> None:
     plan = parse(document)
@@ -215,7 +215,7 @@ def places(value: Any, at: str = "") -> list[str]:
     return [at, *(place for key, child in below for place in places(child, f"{at}.{key}" if at else str(key)))]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from([PLAN, PROBE, PRICES]), st.data())
 def test_garbage_anywhere_is_a_manifest_error_or_a_resource(document: dict[str, Any], data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(places(document)))

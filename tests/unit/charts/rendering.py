@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +50,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def texts(values: dict[str, Any], name: str = "orrery", namespace: str = "orrery-system") -> dict[str, str]:
-    """Template to rendered text, those that rendered nothing left out."""
+@cache
+def _rendered(values: str, name: str, namespace: str) -> dict[str, str]:
     with helm.Chart.load(str(CHART)) as chart:
-        chart.validate_schema(values)
-        rendered = chart.render(values, name=name, namespace=namespace)
+        chart.validate_schema(json.loads(values))
+        rendered = chart.render(json.loads(values), name=name, namespace=namespace)
     return {
         path.removeprefix("orrery/templates/"): text.strip() for path, text in sorted(rendered.items()) if text.strip()
     }
+
+
+def texts(values: dict[str, Any], name: str = "orrery", namespace: str = "orrery-system") -> dict[str, str]:
+    """Template to rendered text, those that rendered nothing left out."""
+    return dict(_rendered(json.dumps(values, sort_keys=True), name, namespace))
 
 
 def objects(values: dict[str, Any], **options: str) -> list[dict[str, Any]]:
