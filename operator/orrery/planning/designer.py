@@ -26,7 +26,7 @@ from orrery.planning.decision import Decision, decide, sense
 from orrery.planning.evidence import Known
 from orrery.planning.forecasts import Clock, Columns, Groups
 from orrery.planning.gates import admitted
-from orrery.planning.reservation import Purse, deadline, expected, reservation
+from orrery.planning.reservation import Purse, deadline, expected, reservation, tightest
 from orrery.planning.types import ProbeRequest
 from orrery.strategies import registry
 from orrery.strategies.base import Evidence, Proposal
@@ -54,7 +54,15 @@ class Option:
     upper_seconds: float
     worth: value.Worth
     expected_score: float | None
-    rejected: bool = False
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """The options of one model, not yet valued, and how far each would move its candidates (options, candidates)."""
+
+    index: NDArray[np.intp]
+    shifts: Array
+    options: Sequence[Option]
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Designer:
     prices: Prices
     columns: Columns
     exhaustive_cost: float
+    _assembled: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
     _posteriors: dict[tuple[int, int], Posterior] = field(default_factory=dict)
     _proposed: dict[tuple[int, int], Sequence[Proposal]] = field(default_factory=dict)
 
@@ -106,14 +115,14 @@ class Designer:
             worth_it = True
             if purse.slots < 1 or purse.probes_left < 1:
                 break
-            batch, upper = self._batch(best, columns, decision, imagined, options, purse)
+            batch, time = self._batch(best, columns, decision, imagined, options, purse)
             if not batch:
                 price = self._price(best.accelerator)
-                cheapest = reservation(deadline(self._upper(best), self.spec.probing.deadline_seconds), price)
+                cheapest = reservation(self._least(self._opening(best, options)), price)
                 unaffordable = cheapest if unaffordable is None else min(unaffordable, cheapest)
                 closed.add(best.model)
                 continue
-            request = self._request(best, batch, upper)
+            request = self._request(best, batch, time)
             purse.take(request.reservation, request.spec.deadline_seconds * self._count(best.accelerator), new=True)
             start.append(request)
             busy.append(best.model)
@@ -167,10 +176,17 @@ class Designer:
     def _model_options(
         self, model: str, stakes: value.Stakes, columns: Columns, more: Sequence[Evidence]
     ) -> list[Option]:
+        key = model, len(more)
+        if key not in self._assembled:
+            self._assembled[key] = self._assemble(model, columns, more)
+        found = self._assembled[key]
+        worths = value.worth(stakes, found.index, found.shifts)
+        return [replace(o, worth=w) for o, w in zip(found.options, worths, strict=True)]
+
+    def _assemble(self, model: str, columns: Columns, more: Sequence[Evidence]) -> _Assembled:
         """Merges the proposals of a model's groups by trial: one zero-shot bears on all of them."""
         places: list[NDArray[np.intp]] = []
         merged: dict[Identity, tuple[Proposal, dict[int, Array]]] = {}
-        blind = self.known.task_facts is None
         for g, group in enumerate(self.space.groups):
             if group.model.name != model or group.refusal is not None:
                 continue
@@ -182,28 +198,26 @@ class Designer:
             place = len(places)
             places.append(rows)
             for proposal in self._proposals(g, more):
-                key = identity(proposal.trial)
-                kept = merged.setdefault(key, (proposal, {}))
+                kept = merged.setdefault(identity(proposal.trial), (proposal, {}))
                 kept[1][place] = np.tile(proposal.shift, len(self.space.accelerators))
+        blind = self.known.task_facts is None
         if blind and (more or any(not p.training_flops for p, _ in merged.values())):
             # Nobody knows how many training examples there are: what needs none comes first, and brings the number.
             merged = {k: v for k, v in merged.items() if not v[0].training_flops}
-        if not merged:
-            return []
-        index = np.concatenate(places)
+        index = np.concatenate(places) if places else np.zeros(0, dtype=np.intp)
         starts = np.cumsum([0, *[len(p) for p in places]])
+        options: list[Option] = []
         shifts = np.zeros((len(merged), len(index)))
-        for row, (_, parts) in zip(shifts, merged.values(), strict=True):
-            for place, shift in parts.items():
-                row[starts[place] : starts[place + 1]] = shift
-        options = []
-        for (proposal, _), w in zip(merged.values(), value.worth(stakes, index, shifts), strict=True):
+        for proposal, parts in merged.values():
             where = self._accelerator(model, proposal.trial, columns)
             if where is None:
                 continue
+            for place, shift in parts.items():
+                shifts[len(options), starts[place] : starts[place + 1]] = shift
             seconds, upper = self._seconds(model, where, proposal)
-            options.append(Option(model, where, proposal.trial, seconds, upper, w, proposal.expected_score))
-        return options
+            nothing = value.Worth(0.0, 0.0, 0.0)
+            options.append(Option(model, where, proposal.trial, seconds, upper, nothing, proposal.expected_score))
+        return _Assembled(index, shifts[: len(options)], options)
 
     def _accelerator(self, model: str, trial: Trial, columns: Columns) -> str | None:
         """The first accelerator on which some configuration of the trial's strategy is not rejected."""
@@ -271,20 +285,24 @@ class Designer:
         imagined: dict[str, list[Evidence]],
         options: Sequence[Option],
         purse: Purse,
-    ) -> tuple[list[Option], float]:
-        """``best`` and what else is worth measuring from the same load, as far as the budget reserves for it."""
+    ) -> tuple[list[Option], int]:
+        """``best`` and what else is worth measuring from the same load, as far as the budget reserves; its deadline."""
         load = self.clock.load_seconds(best.model, best.accelerator)
-        price, count = self._price(best.accelerator), self._count(best.accelerator)
+        limit = self.spec.probing.deadline_seconds
+        affordable = purse.longest(self._price(best.accelerator), self._count(best.accelerator))
         batch: list[Option] = []
-        upper = 2.0 * load
+        upper, middle, time = 2.0 * load, load, 0
         spare = LOADS_PER_BATCH * load
         candidate: Option | None = self._opening(best, options)
         while candidate is not None:
-            worst = deadline(upper + candidate.upper_seconds, self.spec.probing.deadline_seconds)
-            if not purse.affords(reservation(worst, price), worst * count):
+            wanted = deadline(upper + candidate.upper_seconds, limit)
+            least = tightest(middle + candidate.seconds, limit)
+            # A first trial may run on a tight deadline, so that a small budget starts at all; a batch does not grow into one.
+            if affordable < (wanted if batch else least):
                 break
+            time = min(wanted, affordable)
             batch.append(candidate)
-            upper += candidate.upper_seconds
+            upper, middle = upper + candidate.upper_seconds, middle + candidate.seconds
             self._imagine(imagined, best.model, best.accelerator, candidate.trial, candidate.expected_score)
             spare -= candidate.seconds if len(batch) > 1 else 0.0
             if len(batch) >= _MOST_TRIALS:
@@ -296,7 +314,7 @@ class Designer:
                 if o.accelerator == best.accelerator and o.seconds <= spare and self._pays(o, load=False)
             ]
             candidate = max(left, key=lambda o: (self._rate(o, load=False), o.trial.name), default=None)
-        return batch, upper
+        return batch, time
 
     def _opening(self, best: Option, options: Sequence[Option]) -> Option:
         """A model's first trial is the model as it is, where the plan can ask that: everything else is read against it.
@@ -308,17 +326,19 @@ class Designer:
         plain = (o for o in options if o.model == best.model and o.trial.strategy == "ZeroShot")
         return next(plain, best)
 
-    def _upper(self, o: Option) -> float:
-        return 2.0 * self.clock.load_seconds(o.model, o.accelerator) + o.upper_seconds
+    def _least(self, o: Option) -> int:
+        """The shortest deadline on which an option would be started."""
+        load = self.clock.load_seconds(o.model, o.accelerator)
+        return tightest(load + o.seconds, self.spec.probing.deadline_seconds)
 
-    def _request(self, best: Option, batch: Sequence[Option], upper: float) -> ProbeRequest:
+    def _request(self, best: Option, batch: Sequence[Option], time: int) -> ProbeRequest:
         model = next(m for m in self.spec.models if m.name == best.model)
         spec = ProbeSpec(
             model=model,
             task=self.spec.task,
             trials=[o.trial for o in batch],
             accelerator=best.accelerator,
-            deadline_seconds=deadline(upper, self.spec.probing.deadline_seconds),
+            deadline_seconds=time,
         )
         price = self._price(best.accelerator)
         seconds = sum(o.seconds for o in batch) + self.clock.load_seconds(best.model, best.accelerator)

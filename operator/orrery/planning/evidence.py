@@ -85,6 +85,9 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
         if missing:
             _fail(known, spec, model, record, report, missing, bool(answered), failures, given_up)
     _close(known, given_up)
+    for model, found in known.evidence.items():
+        if any(e.result.outcome is Outcome.MEASURED for e in found):
+            known.lost_models.pop(model, None)  # it was there; only the trials that failed are given up
     for found in known.evidence.values():
         found.sort(key=lambda e: (e.trial.strategy, identity(e.trial), e.trial.seed, e.accelerator))
     return known

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,19 +98,24 @@ class Clock:
         self.accelerators: list[AcceleratorFacts] = [describe(a) for a in spec.accelerators]
         self.by_name = {a.name: a for a in self.accelerators}
         self.throughput = Throughput.fit(known.observations)
+        self._pace: dict[tuple[str, str, WorkKind], tuple[float, float]] = {}  # ln seconds a FLOP, and its sd
 
     def seconds(self, model: str, accelerator: str, kind: WorkKind, flops: Array) -> Posterior:
-        """Seconds of each amount of work (n,), wider when the model's size is a guess."""
-        p = self.throughput.seconds(model, self.by_name[accelerator], kind, np.asarray(flops, dtype=np.float64))
-        if model in self.known.model_facts:
-            return p
-        return Posterior(p.mean, np.where(p.sd > 0, np.hypot(p.sd, _UNKNOWN_SIZE_SD), 0.0), p.link)
+        """Seconds of each amount of work (n,), wider when the model's size is a guess; no work takes none."""
+        key = model, accelerator, kind
+        if key not in self._pace:
+            one = self.throughput.seconds(model, self.by_name[accelerator], kind, np.ones(1))
+            guess = 0.0 if model in self.known.model_facts else _UNKNOWN_SIZE_SD
+            self._pace[key] = float(one.mean[0]), float(np.hypot(one.sd[0], guess))
+        mean, sd = self._pace[key]
+        work = np.asarray(flops, dtype=np.float64)
+        return Posterior(mean + np.log(np.maximum(work, 1e-12)), np.where(work > 0, sd, 0.0), Link.LOG)
 
     def load_seconds(self, model: str, accelerator: str) -> float:
         """Median of measured loads, else the weights read at 0.5 GB/s after ten seconds of start-up."""
         seen = self.known.load_seconds.get((model, accelerator))
         if seen:
-            return float(np.median(sorted(seen)))
+            return statistics.median(seen)
         facts = self.known.model_facts.get(model, UNKNOWN_MODEL)
         return 10.0 + 2.0 * facts.parameters / 0.5e9
 
@@ -207,8 +213,3 @@ def _first(verdicts: Sequence[Reasons]) -> Reasons:
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def with_rejections(columns: Columns, rejected: Reasons) -> Columns:
-    """The same forecasts with other verdicts."""
-    return replace(columns, rejected=rejected)

@@ -44,6 +44,7 @@ class Reasons:
     currency: str
     quality: Array
     cost: Array
+    bounds: tuple[Array, Array]  #: of the quality, with 90 %
     reaches: Array  #: P(quality is good enough)
 
     @staticmethod
@@ -57,6 +58,7 @@ class Reasons:
             currency,
             expected_quality(columns.quality),
             columns.total.median(),
+            columns.quality.interval(0.9),
             quality_probability(objective, sense(metric), columns.quality),
         )
 
@@ -107,7 +109,7 @@ class Reasons:
             return ""
         parts = []
         if o.min_quality is not None and self.reaches[i] < asked:
-            lower, upper = (float(v[i]) for v in self.columns.quality.interval(0.9))
+            lower, upper = (float(v[i]) for v in self.bounds)
             parts.append(
                 f"meets {o.min_quality} with {self.reaches[i]:.0%}, {asked:.0%} asked "
                 f"(quality {quality_text(self.metric, float(self.quality[i]))}, {lower:.3f} to {upper:.3f})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from math import ceil
 
 from orrery.api.plan import PlanSpec
@@ -65,6 +65,14 @@ class Purse:
         left = self.seconds_left
         return reservation <= self.left and (left is None or seconds <= left)
 
+    def longest(self, price_per_second: Decimal, count: int) -> int:
+        """Longest deadline, in seconds, that the purse can reserve for a probe on ``count`` accelerators."""
+        money = self.left / price_per_second if price_per_second > 0 else Decimal(10**9)
+        left = self.seconds_left
+        seconds = money if left is None else min(money, left / count)
+        whole = max(0, int(min(seconds, Decimal(10**9)).to_integral_value(rounding=ROUND_DOWN)))
+        return whole if reservation(whole, price_per_second) <= self.left else max(0, whole - 1)
+
     def take(self, reservation: Decimal, seconds: int, *, new: bool) -> None:
         """Sets a worst case aside; raises ValueError rather than pass a limit."""
         if not self.affords(reservation, seconds) or self.slots < 1 or (new and self.probes_left < 1):
@@ -86,9 +94,18 @@ def expected(seconds: float, price_per_second: Decimal) -> Decimal:
 
 
 def deadline(upper_seconds: float, limit: int) -> int:
-    """Deadline for work whose upper quantile is ``upper_seconds``, within the plan's limit.
+    """Generous deadline for work whose upper quantile is ``upper_seconds``, within the plan's limit.
 
     >>> deadline(100.0, 1800), deadline(1.0, 1800), deadline(1e6, 1800)
     (400, 120, 1800)
     """
     return min(limit, max(LEAST_DEADLINE, ceil(min(upper_seconds, 1e9) * DEADLINE_FACTOR)))
+
+
+def tightest(expected_seconds: float, limit: int) -> int:
+    """Shortest deadline that is worth a try when the budget does not reserve for more: twice the expected time.
+
+    >>> tightest(100.0, 1800), tightest(1.0, 1800)
+    (200, 120)
+    """
+    return min(limit, max(LEAST_DEADLINE, ceil(min(expected_seconds, 1e9) * 2)))

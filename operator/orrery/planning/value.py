@@ -30,7 +30,7 @@ from orrery.planning.forecasts import Columns
 from orrery.planning.gates import admitted
 
 #: Midpoints of equally likely slices of the standard normal.
-NODES = ndtri((np.arange(24) + 0.5) / 24)
+NODES = ndtri((np.arange(16) + 0.5) / 16)
 #: Candidates of one model that are compared with one another for each proposal.
 _MOST_RIVALS = 256
 #: Least price of the whole constraint, in points: even when the choice is the cheapest, missing the threshold matters.

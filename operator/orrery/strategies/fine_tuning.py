@@ -19,10 +19,12 @@ from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, Quality
 from orrery.strategies.shot_curves import ZERO_SHOT
 from orrery.strategies.tokens import count_tokens, facts_of, request_flops, serving_bytes
 from orrery.strategies.trials import (
+    Identity,
     attempted,
     direct,
     evaluation_size,
     identity,
+    identity_of,
     make_trial,
     observed,
     parameters_of,
@@ -33,7 +35,7 @@ BATCH_SIZE = 16
 #: Training examples that stand in until a probe has counted them.
 _UNKNOWN_EXAMPLES = 1000
 #: Proposals of one group: more would not be told apart, and each costs a pass over all configurations.
-_MOST_PROPOSALS = 96
+_MOST_PROPOSALS = 64
 #: A remark is made when the best configuration is this likely to be worse than the model as it is.
 _LIKELY = 0.5
 
@@ -82,23 +84,19 @@ class FineTuning:
             return []
         curves, targets = self._curves(group)
         full = self._full_sizes(group)
-        asked: dict[tuple[tuple[tuple[str, str], ...], int], None] = {}
-        rows = [self._trained_parameters(group.columns, i) for i in range(group.size)]
-        for i, parameters in enumerate(rows):
+        asked: dict[Identity, tuple[int, dict[str, str]]] = {}
+        for i in range(group.size):
+            parameters = self._trained_parameters(group.columns, i)
             for n in (*[f for f in group.probing.fidelities if f < full[i]], int(full[i])):
-                asked.setdefault((tuple(sorted(parameters.items())), n))
+                asked.setdefault(identity_of(self.type, parameters, n), (n, parameters))
         done = attempted(group.evidence)
-        open_ = []
-        for pairs, n in asked:
-            trial = make_trial(group, self.type, dict(pairs), examples=n)
-            if identity(trial) not in done:
-                open_.append((n, trial))
+        open_ = [value for key, value in asked.items() if key not in done]
         if len(open_) > _MOST_PROPOSALS:
             # Evenly over sizes and configurations, so that no region is out of reach.
             keep = np.unique(np.linspace(0, len(open_) - 1, _MOST_PROPOSALS).astype(int))
             open_ = [open_[j] for j in keep]
-        open_.sort(key=lambda o: (o[0], o[1].name))
-        points = _points([(self, parameters_of(t), float(n)) for n, t in open_])
+        open_.sort(key=lambda o: (o[0], sorted(o[1].items())))
+        points = _points([(self, p, float(n)) for n, p in open_])
         mean, _ = curves.predict(points) if open_ else (np.zeros(0), None)
         items = evaluation_size(group)
         shifts, mean = curves.tell(targets, points, self._sampling_sd(group, mean, items))
@@ -106,8 +104,14 @@ class FineTuning:
         counts = count_tokens(group)
         scoring = float(request_flops(group, counts.input, counts)[0]) * items
         return [
-            Proposal(t, shifts[j], self._training_flops(group, parameters_of(t), n), scoring, float(medians[j]))
-            for j, (n, t) in enumerate(open_)
+            Proposal(
+                make_trial(group, self.type, p, examples=n),
+                shifts[j],
+                self._training_flops(group, p, n),
+                scoring,
+                float(medians[j]),
+            )
+            for j, (n, p) in enumerate(open_)
         ]
 
     def forecast(self, group: Group) -> QualityForecast:
@@ -118,18 +122,10 @@ class FineTuning:
         mean, sd = curves.predict(targets)
         done = {identity(e.trial) for e in direct(group.evidence, self.type)}
         full = self._full_sizes(group)
-        measured = np.array(
-            [
-                identity(
-                    make_trial(group, self.type, self._trained_parameters(group.columns, i), examples=int(full[i]))
-                )
-                in done
-                for i in range(group.size)
-            ]
-            if done
-            else np.zeros(group.size),
-            dtype=np.bool_,
-        )
+        measured = np.zeros(group.size, dtype=np.bool_)
+        if done:
+            rows = (self._trained_parameters(group.columns, i) for i in range(group.size))
+            measured[:] = [identity_of(self.type, p, int(n)) in done for p, n in zip(rows, full, strict=True)]
         remarks = []
         if done or self._zero_shot(group):
             worse = curves.probability_hurts(targets.take(np.array([int(np.argmax(curves.sign * mean))])))[0]

@@ -79,6 +79,11 @@ def identity(trial: Trial) -> Identity:
     return trial.strategy, pairs, trial.fidelity.method.value, trial.fidelity.training_examples
 
 
+def identity_of(strategy: str, parameters: Mapping[str, str], examples: int = 0) -> Identity:
+    """Identity of the direct measurement of a configuration, without making its trial."""
+    return strategy, tuple(sorted(parameters.items())), Method.DIRECT.value, examples
+
+
 def parameters_of(trial: Trial) -> dict[str, str]:
     """Parameters by name."""
     return {p.name: p.value for p in trial.parameters}

@@ -273,7 +273,7 @@ class TuningCurves:
     @staticmethod
     def _own_variance(points: Points) -> Array:
         offset = AffinePrior().shift_sd ** 2 * (points.kind == _PROXY)
-        return np.full(len(points), _EFFECT_SD**2 + _KIND_SD**2 + _OWN_SD**2) + offset
+        return np.asarray(_EFFECT_SD**2 + _KIND_SD**2 + _OWN_SD**2 + offset, dtype=np.float64)
 
     def _means(self, points: Points) -> tuple[Array, Array]:
         """Conditional mean of each draw, (k, p), and the covariance with what was measured, (p, m)."""
