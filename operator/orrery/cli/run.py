@@ -74,6 +74,9 @@ def run(
     )
     document = plan.model_copy(update={"status": status}).to_wire()
     write(document, output, shown)
+    if result.out_of_time:
+        limit = plan.spec.active_deadline_seconds
+        screen.print(f"spec.activeDeadlineSeconds ({limit}) is over: answered from what was measured", markup=False)
     code = exit_code(result)
     if code is not Exit.OK:
         why = "interrupted; run again to go on" if result.interrupted else result.step.message

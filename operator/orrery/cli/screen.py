@@ -39,7 +39,10 @@ def write(document: Mapping[str, Any], output: Output, table: RenderableType) ->
     elif output is Output.YAML:
         print(yamltext.write(dict(document)), end="")
     else:
-        console().print(table)
+        screen = console()
+        with screen.capture() as captured:
+            screen.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # tables pad to the full width
 
 
 def figure(value: float, digits: int = 3) -> str:
