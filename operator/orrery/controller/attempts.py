@@ -19,25 +19,35 @@ from orrery.controller.server import Object
 from orrery.planning.reports import Judgement, judge
 
 OUT_OF_MEMORY_EXIT = 137
-#: What trying again cannot mend, or would only pay for again.
-FINAL_REASONS = frozenset(
+#: Why a container never started, as the kubelet says it; each is worth telling the plan's owner.
+_WAITING = frozenset(
     {
-        "OutOfMemory",
-        "DeadlineExceeded",
-        "InvalidData",
-        "InvalidSpec",
-        "DataNotFound",
-        "MissingColumn",
-        "EmptySplit",
-        "UnseenLabel",
-        "ModelNotFound",
-        "RevisionNotFound",
-        "AccessDenied",
-        "Unsupported",
+        *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),
+        *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
     }
 )
-#: Why a container never started, as the kubelet says it; each is worth telling the plan's owner.
-_WAITING = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"})
+#: Pod-level reasons of servers that have no DisruptionTarget condition yet.
+_DISRUPTED = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting"})
+
+
+@dataclass(frozen=True)
+class Accelerated:
+    """What is read of a plan's accelerator to account for a probe on it; leniently, also from a plan that is refused."""
+
+    name: str
+    count: int = 1
+    capacity_type: str = "OnDemand"
+
+    @classmethod
+    def of(cls, plan: Object, name: str) -> Accelerated:
+        """The plan's accelerator of this name."""
+        spec = plan.get("spec")
+        listed = spec.get("accelerators") if isinstance(spec, dict) else None
+        for entry in listed if isinstance(listed, list) else []:
+            if isinstance(entry, dict) and entry.get("name") == name:
+                count = entry.get("count", 1)
+                return cls(name, count if isinstance(count, int) else 1, str(entry.get("capacityType", "OnDemand")))
+        return cls(name)
 
 
 @dataclass(frozen=True)
@@ -61,14 +71,18 @@ def observe(
     accelerators: int,
     data_digest: str | None,
     now: datetime,
+    queue_says: str | None = None,
 ) -> Seen:
     """How a Reserved, Queued or Running attempt stands.
 
     ``job`` None means that it existed and is gone (a Reserved attempt whose Job was never made is the caller's to start);
-    ``pods`` are read once the Job has finished, or is gone. ``accelerators`` multiply wall seconds into accelerator-seconds.
+    ``pods`` are those that exist or are remembered. ``accelerators`` multiply wall seconds into accelerator-seconds;
+    ``queue_says`` is why Kueue does not admit it yet.
     """
     if job is not None and not finished(job):
-        return Seen(_in_flight(attempt, job, pods))
+        return Seen(_in_flight(attempt, job, pods, queue_says))
+    if job is None and any("running" in _container_state(p) and not p.get("gone") for p in pods):
+        return Seen(attempt)  # it ends with its Pod, and is charged until then
     ran = _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
@@ -120,10 +134,10 @@ def parse_timestamp(text: str | None) -> datetime | None:
         return None
 
 
-def _in_flight(attempt: Attempt, job: Object, pods: Sequence[Object]) -> Attempt:
+def _in_flight(attempt: Attempt, job: Object, pods: Sequence[Object], queue_says: str | None) -> Attempt:
     status = job.get("status") or {}
     if (job.get("spec") or {}).get("suspend"):
-        waits = "the queue has not admitted it yet"
+        waits = (queue_says or "the queue has not admitted it yet")[:1024]
         return attempt.model_copy(update={"phase": "Queued", "reason": "WaitingInQueue", "message": waits})
     started = next((s for p in pods if (s := _container_state(p).get("running")) is not None), None)
     if started is not None or (not pods and status.get("active") and attempt.phase == "Running"):
@@ -180,8 +194,8 @@ def _ran(pods: Sequence[Object], job: Object | None, attempt: Attempt, now: date
         if seen is not None and seen < first:  # an earlier Pod of this attempt is gone, and ran too
             total, first = max(total, (last - seen).total_seconds()), seen
         return _Ran(total, timestamp(first), timestamp(last), False, True)
-    if pods and job is not None and not (job.get("status") or {}).get("active"):
-        return _Ran(0.0, None, None, False, False)  # a Pod that never started a container used nothing
+    if pods:
+        return _Ran(0.0, None, None, False, False)  # Pods that never started a container used nothing
     begin = parse_timestamp((job or {}).get("status", {}).get("startTime")) if job else None
     begin = begin or parse_timestamp(attempt.started_at) or parse_timestamp(attempt.reserved_at)
     end = now
@@ -203,6 +217,18 @@ def _termination_message(pods: Sequence[Object]) -> bytes | None:
     return max(found)[1].encode() if found else None
 
 
+def _taken_away(pods: Sequence[Object], last: dict[str, Any] | None) -> bool:
+    """Whether a failed Job lost its Pod to an eviction, a lost node or somebody's deletion, rather than to the probe itself."""
+    if last is None or last.get("reason") == "ContainerStatusUnknown":
+        return True
+    return any(
+        condition(pod, "DisruptionTarget") is not None
+        or (pod.get("status") or {}).get("reason") in _DISRUPTED
+        or pod["metadata"].get("deletionTimestamp")
+        for pod in pods
+    )
+
+
 def _verdict(job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran) -> tuple[str, str]:
     report = judgement.report
     if report is not None and report.error:
@@ -219,12 +245,12 @@ def _verdict(job: Object | None, pods: Sequence[Object], judgement: Judgement, r
         return "DeadlineExceeded", f"ended at its deadline{kept}"
     ends = [e for pod in pods if (e := _container_state(pod).get("terminated")) is not None]
     last = max(ends, key=lambda e: str(e.get("finishedAt") or ""), default=None)
-    if any(condition(pod, "DisruptionTarget") for pod in pods) or (last is None and pods and job is not None):
-        return "Disrupted", f"its Pod was taken away by the cluster{kept}"
     if last is not None and last.get("reason") == "OOMKilled":
         return "OutOfMemory", f"its container was killed at its memory limit{kept}"
     if any((pod.get("status") or {}).get("reason") == "DeadlineExceeded" for pod in pods):
         return "DeadlineExceeded", f"ended at its deadline{kept}"
+    if job is not None and failed and _taken_away(pods, last):
+        return "Disrupted", f"its Pod was taken away by the cluster{kept}"
     if job is None:
         return "JobDeleted", f"its Job was deleted before it finished{kept}"
     if last is not None and last.get("exitCode") == OUT_OF_MEMORY_EXIT:

@@ -27,17 +27,26 @@ class Recorder:
     instance: str = "orrery"
     _told: dict[str, None] = field(default_factory=dict)
 
-    def started(self, plan: AdaptationPlan, request: ProbeRequest) -> None:
+    def started(self, plan: AdaptationPlan, request: ProbeRequest, number: int) -> None:
         """A probe attempt was started."""
-        message = f"{request.name}, attempt {request.attempt}: {request.reason}; {request.reservation} reserved"
+        message = f"{request.name}, attempt {number}: {request.reason}; {request.reservation} reserved"
         self._record(_reference(plan), "Normal", "ProbeStarted", message)
 
-    def attempt_ended(self, plan: AdaptationPlan, probe: str, attempt: Attempt) -> None:
+    def pending(self, body: Object, probe: str, attempt: Attempt) -> None:
+        """A probe waits for something that a person may have to give it."""
+        if attempt.message and attempt.reason not in (None, "Pending"):
+            self._record(_owner(body), "Warning", "ProbePending", f"{probe}: {attempt.reason}: {attempt.message}")
+
+    def server_lacks(self, body: Object, sentence: str) -> None:
+        """The API server accepted something and left a part of it out."""
+        self._record(_owner(body), "Warning", "ServerLacksFeature", sentence)
+
+    def attempt_ended(self, body: Object, probe: str, attempt: Attempt) -> None:
         """A probe attempt succeeded or failed."""
         told = f": {attempt.message}" if attempt.message else ""
         message = f"{probe}, attempt {attempt.number}, cost {attempt.cost}{told}"
         kind, reason = ("Normal", "ProbeSucceeded") if attempt.phase == "Succeeded" else ("Warning", "ProbeFailed")
-        self._record(_reference(plan), kind, reason, message)
+        self._record(_owner(body), kind, reason, message)
 
     def answered(self, plan: AdaptationPlan, status: PlanStatus, before: Object) -> None:
         """The plan has an answer it did not have before."""
@@ -53,8 +62,7 @@ class Recorder:
 
     def stalled(self, body: Object, reason: str, sentence: str) -> None:
         """A person must act."""
-        meta = body["metadata"]
-        self._record(_involved(meta["name"], meta["namespace"], meta.get("uid", "")), "Warning", reason, sentence)
+        self._record(_owner(body), "Warning", reason, sentence)
 
     def _record(self, involved: Object, kind: str, reason: str, message: str) -> None:
         identity = hashlib.sha256(f"{involved['uid']}\0{reason}\0{message}".encode()).hexdigest()[:16]
@@ -89,6 +97,11 @@ class Recorder:
 
 def _reference(plan: AdaptationPlan) -> Object:
     return _involved(plan.metadata.name, plan.metadata.namespace, plan.metadata.uid)
+
+
+def _owner(body: Object) -> Object:
+    meta = body["metadata"]
+    return _involved(meta["name"], meta["namespace"], meta.get("uid", ""))
 
 
 def _involved(name: str, namespace: str, uid: str) -> Object:

@@ -41,6 +41,15 @@ class JobSettings:
     assets_claim: str | None = None  #: claim with the assets of ``builtin:`` sources, mounted read-only
 
 
+def pod_deadline(deadline_seconds: int) -> int:
+    """Seconds after which the kubelet ends the Pod and keeps what it reported; its grace is within the reserved deadline.
+
+    >>> pod_deadline(600), pod_deadline(10)
+    (588, 5)
+    """
+    return max(deadline_seconds - GRACE_SECONDS - 2, (deadline_seconds + 1) // 2)
+
+
 def job_name(probe: str, attempt: int) -> str:
     """Deterministic and within 63 characters, for any probe name that ``probe_name`` gives.
 
@@ -80,8 +89,9 @@ def build_probe_job(probe: AdaptationProbe, attempt: int, plan: PlanSpec, settin
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            # The Pod's own clock starts when a node takes it; the Job's bounds all Pods that disruptions make of it.
-            "activeDeadlineSeconds": deadline,
+            # The Job's deadline bounds all Pods that disruptions make of it, and deletes the Pod with its report; so the Pod's
+            # own comes first, by the time the probe has to end in.
+            "activeDeadlineSeconds": pod_deadline(deadline),
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "securityContext": {
                 "runAsNonRoot": True,

@@ -32,6 +32,7 @@ class Fence:
     period: float = 5.0
     clock: Callable[[], float] = time.monotonic
     on_renewed: Callable[[Object], None] = lambda lease: None
+    term: int = field(default=0, init=False)  #: counts the times it was acquired, so that one can tell that it was lost
     _held_until: float = field(default=float("-inf"), init=False)
     _seen: tuple[str, float] = field(default=("", 0.0), init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
@@ -65,6 +66,8 @@ class Fence:
             log.warning("the Lease %s/%s was not renewed: %s", self.namespace, self.name, error)
             return self.may_write()
         # counted from before the request: the other side counts from when it sees the renewal, which is later
+        if not self.may_write():
+            self.term += 1
         self._held_until = begun + self.renew_deadline
         self.on_renewed(lease)
         return True

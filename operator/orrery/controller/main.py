@@ -17,21 +17,22 @@ from orrery.api.base import GROUP, VERSION
 from orrery.controller.events import Recorder
 from orrery.controller.lease import Fence
 from orrery.controller.metrics import Metrics
-from orrery.controller.operator import Operator
+from orrery.controller.operator import MANAGED, Operator
+from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
-from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Resource, Server
+from orrery.controller.server import JOBS, PLANS, PODS, PRICE_LISTS, PROBES, NotFound, Resource, Server, ServerError
 from orrery.controller.settings import Settings
 from orrery.controller.world import World
 
 log = logging.getLogger(__name__)
 
-MANAGED = "app.kubernetes.io/managed-by=orrery"
-
 
 def build(settings: Settings) -> Operator:
     """All parts, connected; nothing runs yet."""
     metrics, world = Metrics(), World()
-    server = Server.connect(settings.workers + 8, metrics.api_call)
+    # a write that was sent while the Lease was held must have landed before another operator may take it
+    margin = settings.lease_seconds / 3
+    server = Server.connect(settings.workers + 8, metrics.api_call, (min(5.0, margin / 2), min(10.0, margin)))
     fence = Fence(
         server,
         settings.own_namespace,
@@ -40,7 +41,8 @@ def build(settings: Settings) -> Operator:
         renew_deadline=settings.lease_seconds * 2 / 3,
         period=settings.lease_seconds / 6,
     )
-    reconciler = Reconciler(server, world, settings.jobs, metrics, Recorder(server, settings.identity), fence.may_write)
+    recorder = Recorder(server, settings.identity)
+    reconciler = Reconciler(Probing(server, world, settings.jobs, metrics, recorder, fence.may_write))
     return Operator(
         server, world, metrics, reconciler, fence, settings.namespace, settings.workers, settings.resync_seconds
     )
@@ -69,6 +71,7 @@ def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
     watch(PROBES, GROUP, VERSION)
     watch(PRICE_LISTS, GROUP, VERSION)
     watch(JOBS, "batch", "v1")
+    watch(PODS, "", "v1")
     return handlers
 
 
@@ -82,9 +85,13 @@ def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
     settings.watching.server_timeout = timeout
     settings.watching.client_timeout = timeout + 30
     settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 200
     settings.watching.inactivity_timeout = min(timeout, 90) + 30
     # filtered by the server: a cluster's other Jobs never reach us
     settings.watching.label_selectors["batch", "v1", "jobs"] = MANAGED
+    settings.watching.label_selectors["", "v1", "pods"] = MANAGED
+    # one namespace or all of them, and our own definitions: nothing to discover, no rights needed to look for it
+    settings.scanning.disabled = True
     settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, key="last-handled", v1=False)
@@ -97,6 +104,11 @@ def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
 def run(settings: Settings) -> int:
     """Run until it is told to end; the process's exit status."""
     operator = build(settings)
+    # each watch event is not news to a person
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    if problem := missing_definitions(operator.server, settings.namespace):
+        log.error("%s", problem)
+        return 1
     servers = [
         serve(settings.metrics_port, lambda path: _metrics(operator) if path == "/metrics" else None),
         serve(
@@ -121,6 +133,18 @@ def run(settings: Settings) -> int:
             server.shutdown()
 
 
+def missing_definitions(server: Server, namespace: str | None) -> str | None:
+    """A sentence when the API server does not know our kinds; None when it does, or when it cannot be asked now."""
+    for resource in (PLANS, PROBES, PRICE_LISTS):
+        try:
+            next(iter(server.list(resource, namespace if resource.namespaced else None)), None)
+        except NotFound:
+            return f"the API server does not know {resource.plural}.{GROUP}: apply the definitions in crds/ first"
+        except ServerError as error:
+            log.warning("%s could not be listed: %s", resource.plural, error)
+    return None
+
+
 def _metrics(operator: Operator) -> tuple[int, str, bytes]:
     operator.metrics.refresh(len(operator.queue), operator.fence.may_write())
     return 200, exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(operator.metrics.registry)
@@ -128,7 +152,7 @@ def _metrics(operator: Operator) -> tuple[int, str, bytes]:
 
 def _health(operator: Operator) -> tuple[int, str, bytes]:
     problems = operator.problems()
-    body = {"healthy": not problems, "leading": operator.fence.may_write(), "problems": problems}
+    body = {"healthy": not problems, "leading": operator.leading(), "problems": problems}
     return (503 if problems else 200), "application/json", json.dumps(body).encode()
 
 

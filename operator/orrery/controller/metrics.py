@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import orrery
 from orrery.api.plan import AdaptationPlan
-from orrery.api.probe import Attempt, ProbeSpec
+from orrery.api.probe import Attempt
 from orrery.api.status import PlanStatus
+from orrery.controller.attempts import Accelerated, parse_timestamp
 from orrery.controller.world import Key
 from orrery.planning.types import Step
 
@@ -47,7 +48,10 @@ class Metrics:
         self.cost = gauge("plan_predicted_cost", "Total cost of the recommendation over the horizon.", "bound")
         self.quality = gauge("plan_predicted_quality", "Quality of the recommendation, in the metric's unit.", "bound")
         self.probes = gauge("plan_probes", "Probes of the plan by state.", "state")
-        self.error = gauge("plan_prediction_error", "Measured minus predicted quality of the confirmed recommendation.")
+        self.error = gauge(
+            "plan_prediction_error",
+            "Measured minus predicted quality, once the recommended candidate was measured in full.",
+        )
         self.outcomes = Counter(
             "orrery_probe_attempts", "Probe attempts that ended.", ["namespace", "outcome"], registry=r
         )
@@ -118,9 +122,19 @@ class Metrics:
         with self._lock:
             for (gauge, labels), number in wanted.items():
                 gauge.labels(*labels).set(number)
-            for gauge, labels in self._series[key] - set(wanted):
+            kept = {s for s in self._series[key] if s[0] is self.error}
+            for gauge, labels in self._series[key] - set(wanted) - kept:
                 gauge.remove(*labels)
-            self._series[key] = set(wanted)
+            self._series[key] = set(wanted) | kept
+
+    def stalled(self, key: Key, status: PlanStatus) -> None:
+        """A plan that could not be decided on: its conditions change, what was spent and answered before stays."""
+        with self._lock:
+            for condition in status.conditions:
+                for value in ("True", "False", "Unknown"):
+                    labels = (*key, condition.type, value)
+                    self.condition.labels(*labels).set(condition.status == value)
+                    self._series[key].add((self.condition, labels))
 
     def forget(self, key: Key) -> None:
         """Drop the series of a plan that is gone."""
@@ -128,16 +142,22 @@ class Metrics:
             for gauge, labels in self._series.pop(key, set()):
                 gauge.remove(*labels)
 
-    def attempt_ended(self, plan: AdaptationPlan, spec: ProbeSpec, attempt: Attempt) -> None:
+    def predicted(self, key: Key, error: float) -> None:
+        """A recommendation that was a forecast has been measured."""
+        with self._lock:
+            self.error.labels(*key).set(error)
+            self._series[key].add((self.error, key))
+
+    def attempt_ended(self, namespace: str, accelerator: Accelerated, attempt: Attempt) -> None:
         """Count what an attempt cost and how it ended."""
-        namespace = plan.metadata.namespace
         self.outcomes.labels(namespace, attempt.reason or attempt.phase).inc()
         self.probe_cost.labels(namespace).inc(float(attempt.cost or 0))
         used = float(attempt.seconds or 0)
-        for accelerator in plan.spec.accelerators:
-            if accelerator.name == spec.accelerator:
-                self.accelerator.labels(accelerator.name, accelerator.capacity_type.value).inc(used)
-                self.probe_seconds.observe(used / accelerator.count)
+        self.accelerator.labels(accelerator.name, accelerator.capacity_type).inc(used)
+        self.probe_seconds.observe(used / accelerator.count)
+        reserved, started = parse_timestamp(attempt.reserved_at), parse_timestamp(attempt.started_at)
+        if reserved is not None and started is not None:
+            self.queue_wait.observe(max(0.0, (started - reserved).total_seconds()))
 
     # ---- the operator itself
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 
 from orrery.controller.lease import Fence
 from orrery.controller.metrics import Metrics
-from orrery.controller.reconcile import Fenced, Reconciler
+from orrery.controller.probing import Fenced
+from orrery.controller.reconcile import Reconciler
 from orrery.controller.server import (
     JOBS,
     PLANS,
+    PODS,
     PRICE_LISTS,
     PROBES,
     Conflict,
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 
 #: A change that a list shows and the watch has not within this time means that the watch is dead.
 WATCH_GRACE_SECONDS = 30.0
+MANAGED = "app.kubernetes.io/managed-by=orrery"
 
 
 @dataclass
@@ -55,11 +58,12 @@ class Operator:
     _threads: list[threading.Thread] = field(default_factory=list, init=False)
     _overdue: dict[tuple[str, Key], tuple[str, float]] = field(default_factory=dict, init=False)
     _resynced: float = field(default=0.0, init=False)
+    _synced_term: int = field(default=-1, init=False)
 
     def start(self) -> None:
         """Start the Lease's thread, the workers and the resync."""
         self._resynced = self.clock()
-        targets = [("lease", self.fence.run), ("resync", self._resync_forever)]
+        targets = [("lease", self.fence.run), ("resync", self._keep_synced)]
         targets += [(f"worker-{i}", self._work) for i in range(self.workers)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -80,11 +84,14 @@ class Operator:
     def saw(self, resource: Resource, body: Object, deleted: bool) -> None:
         """A watch event: remember the object, wake the plans it concerns. Quick and without I/O."""
         self.metrics.watched(resource.plural)
+        if resource is PODS:  # its Job's end wakes the plan
+            self.world.saw_pod(body, gone=deleted)
+            return
         self._overdue.pop((resource.kind, key_of(body)), None)
         if deleted:
             self.world.drop(resource, body)
-        elif not self.world.put(resource, body):
-            return
+        elif not self.world.put(resource, body) and resource is not PROBES:
+            return  # our own write, or older than it; of a probe, though, other plans are still to be told
         self._wake(resource, body)
 
     def _wake(self, resource: Resource, body: Object) -> None:
@@ -105,17 +112,23 @@ class Operator:
 
     # ---- work
 
+    def leading(self) -> bool:
+        """Whether the Lease is held and everything was read since it was acquired.
+
+        What a predecessor reserved in its last second is on the server before it is on any watch of ours: a plan that is
+        looked at before that is known could spend its money twice.
+        """
+        return self.fence.may_write() and self._synced_term == self.fence.term
+
     def _work(self) -> None:
         while not self._stopped.is_set():
+            if not self.leading():
+                self._stopped.wait(0.1)
+                continue
             taken = self.queue.take(timeout=1.0)
             if taken is None:
                 continue
             key, woken = taken
-            if not self.fence.may_write():
-                self.queue.done(key)
-                self.queue.wake_after(key, 1.0)
-                self._stopped.wait(0.05)
-                continue
             self.queue.done(key, failed=not self.look_at(key))
             self.metrics.wake.observe(max(0.0, self.clock() - woken))
 
@@ -150,22 +163,43 @@ class Operator:
 
     # ---- trust no watch
 
-    def _resync_forever(self) -> None:
-        while not self._stopped.wait(self.resync_seconds):
+    def _keep_synced(self) -> None:
+        while not self._stopped.wait(0.1):
+            term = self.fence.term
+            due = self.clock() - self._resynced >= self.resync_seconds
             try:
-                self.resync()
+                if self.fence.may_write() and self._synced_term != term:
+                    self._take_over(term)
+                elif due:
+                    self.resync()
             except ServerError as error:
-                log.warning("resync: %s", error)
+                log.warning("listing: %s", error)
+                self._stopped.wait(1.0)
+            except Exception:
+                log.exception("listing failed")
+                self._stopped.wait(1.0)
 
-    def resync(self) -> None:
-        """Compare with full lists; take in what the watches missed, wake its plans, and remember since when it was missed."""
+    def _take_over(self, term: int) -> None:
+        self.reconciler.minor = self.server.version()[1]
+        self.resync(first=True)
+        self._synced_term = term
+        for key in self.world.keys(PLANS):
+            self.queue.wake(key)
+        log.info("the Lease is held and %d plans are known", len(self.world.keys(PLANS)))
+
+    def resync(self, first: bool = False) -> None:
+        """Compare with full lists; take in what the watches missed, wake its plans, and remember since when it was missed.
+
+        At first everything is missed, and no watch is to blame.
+        """
         for resource in KEPT:
-            selector = "app.kubernetes.io/managed-by=orrery" if resource is JOBS else None
+            selector = MANAGED if resource is JOBS else None
             namespace = self.namespace if resource.namespaced else None
             missed, lost = self.world.compare(resource, self.server.list(resource, namespace, selector))
             now = self.clock()
             for body in missed:
-                self._missed(resource, body, now)
+                if not first:
+                    self._missed(resource, body, now)
                 self.world.put(resource, body)
                 self._wake(resource, body)
             for body in lost:

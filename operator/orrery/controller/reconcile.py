@@ -1,114 +1,180 @@
 """One function for everything that can happen to a plan: read the world, ask the core, apply the difference.
 
-It holds no state of its own and may be killed between any two lines. The order of writes makes that safe: an attempt's worst
-case is written to its probe before the Job exists, so money in flight is always counted; a Job's name is its attempt's, so
-starting it twice is a conflict, which is success; a report is copied to the probe before anything is concluded from it.
+It may be killed between any two lines; what it remembers only spares work. Everything it needs is read anew each time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orrery.api.base import API_VERSION, GROUP
+from orrery.api.base import API_VERSION
 from orrery.api.load import ManifestError, parse_model
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
-from orrery.api.probe import AdaptationProbe, Attempt, ProbeStatus
 from orrery.api.status import PlanStatus
 from orrery.controller import attempts as ended
-from orrery.controller import results, status
-from orrery.controller.events import Recorder
-from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings, build_probe_job, job_name
-from orrery.controller.metrics import Metrics
-from orrery.controller.records import Probe, owner_reference, parse, records, task_key
-from orrery.controller.server import (
-    CONFIG_MAPS,
-    JOBS,
-    PLANS,
-    PODS,
-    PRICE_LISTS,
-    PROBES,
-    Conflict,
-    NotFound,
-    Object,
-    Refused,
-    Server,
-)
-from orrery.controller.world import Key, World
-from orrery.costs.prices import Prices
+from orrery.controller import features, results, status
+from orrery.controller.jobs import refuse_local_sources
+from orrery.controller.probing import Probing, Unusable, spans_seconds
+from orrery.controller.records import Probe, deleted, records, task_key
+from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, Conflict, NotFound, Object, Refused
+from orrery.controller.world import Key, key_of
 from orrery.planning.advance import advance
-from orrery.planning.reports import merge
-from orrery.planning.types import ProbeRequest, Step
+from orrery.planning.types import ProbeRecord, Step
 
 log = logging.getLogger(__name__)
 
-#: A running plan is looked at this often even if nothing wakes it: the level, not the edge, is what counts.
+#: A plan that moves is looked at this often even if nothing wakes it: the level, not the edge, is what counts.
 RESYNC_SECONDS = 300.0
-#: How long a Job may go without a running Pod before its Pods are asked why.
-PENDING_SECONDS = 3.0
-
-
-class Fenced(Exception):  # noqa: N818  # reads as what happened
-    """This operator no longer holds its Lease: another may be spending, so this one must not."""
+#: Rows are written at most this often while probes run; always when they have ended.
+RESULTS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
+class _Settled:
+    """Of what the last full turn was made, and that nothing was left to be done: the same again would say the same."""
+
+    of: tuple[Any, ...]
+    finished: bool
+    until: float
+
+
+@dataclass
 class Reconciler:
     """The level-based heart of the operator; safe to call from several threads, for one plan at a time each."""
 
-    server: Server
-    world: World
-    jobs: JobSettings
-    metrics: Metrics
-    recorder: Recorder
-    may_write: Callable[[], bool]
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    probing: Probing
+    minor: int | None = None  #: the server's version, 1.minor, when it is known
+    _settled: dict[Key, _Settled] = field(default_factory=dict, init=False)
+    _written: dict[Key, tuple[str, str, float]] = field(default_factory=dict, init=False)  # uid, digest, when
+
+    def __post_init__(self) -> None:
+        p = self.probing
+        self.server, self.world, self.metrics, self.recorder, self.clock = (
+            p.server,
+            p.world,
+            p.metrics,
+            p.recorder,
+            p.clock,
+        )
 
     def __call__(self, key: Key) -> float | None:
         """Bring one plan forward; seconds after which it wants to be looked at again, None when only events matter."""
         body = self.world.get(PLANS, key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self.metrics.forget(key)
+            self._settled.pop(key, None)
+            self._written.pop(key, None)
             return None
-        if self._expired(body):
-            self._fence()
-            self.server.delete(PLANS, *key, uid=body["metadata"]["uid"])
+        if self._until_expired(body) == 0.0:
+            self.probing.fence()
+            self.server.delete(PLANS, body)
             return None
         try:
-            plan = parse_model(AdaptationPlan, _bare(body))
-            prices = self._prices(plan)
+            return self._turn(key, body)
         except ManifestError as error:
             self._stall(body, "InvalidPlan", str(error))
-            return None
-        except _Unusable as error:
+        except Unusable as error:
             self._stall(body, error.reason, str(error))
-            return None
-        wait = self._observe(plan)
-        step = advance(self._question(plan, body), self._records(plan), prices)
-        started = self._start_all(plan, body, prices, step)
-        if started:  # what was started is told at once, with the money that is set aside for it
-            step = advance(self._question(plan, body), self._records(plan), prices)
-        self._share(plan, body)
-        self._publish(plan, body, step)
-        deadline = self._until_deadline(plan, body, step)
+        except Refused as error:
+            self._stall(
+                body,
+                "WriteRefused",
+                f"the API server refused a write: {error}; mend the plan, the namespace's quota or the operator's role",
+            )
+            raise
+        return RESYNC_SECONDS
+
+    def _turn(self, key: Key, body: Object) -> float | None:
+        # first what concerns money, which also goes on when the plan cannot be read any more
+        look = self.probing.observe(body, self.world.probes_for(*key, None))
+        plan = parse_model(AdaptationPlan, _bare(body))
+        for model in plan.spec.models:
+            try:
+                refuse_local_sources(model, plan.spec.task)
+            except ValueError as problem:
+                raise Unusable("InvalidPlan", str(problem)) from None
+        priced = self.world.version(PRICE_LISTS, ("", plan.spec.pricing.price_list_ref.name))
+        prices = self._prices(plan)
+        self.probing.resume(plan, body, self._probes(plan))
+        shared = self.probing.observe(body, [p for p in self._probes(plan) if plan.metadata.name not in p.payers])
+        settled = self._settled.get(key)
+        if settled and settled.of == self._inputs(plan, body, priced) and time.monotonic() < settled.until:
+            finished, pending = settled.finished, None
+        else:
+            finished, pending = self._decide(plan, body, prices, priced)
         waits = [
             w
-            for w in (wait, deadline, None if step.finished else RESYNC_SECONDS, self._until_expired(body))
+            for w in (
+                look,
+                shared,
+                pending,
+                self._until_deadline(plan, finished),
+                None if finished else RESYNC_SECONDS,
+                self._until_expired(self.world.get(PLANS, key) or body),
+            )
             if w is not None
         ]
         return min(waits) if waits else None
 
+    def _decide(
+        self, plan: AdaptationPlan, body: Object, prices: PriceList, priced: str | None
+    ) -> tuple[bool, float | None]:
+        """Ask, start, share and tell; whether the plan is finished, and when to come back for what was put off."""
+        key = key_of(body)
+        attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
+        of = self._inputs(plan, body, priced)
+        step = self._advance(plan, body, prices)
+        if self.probing.start_all(plan, body, prices, step.start, attempts):
+            # what was started is told at once, with the money that is set aside for it
+            of = self._inputs(plan, body, priced)
+            step = self._advance(plan, body, prices)
+        changed = self.probing.share(plan, body, self._probes(plan))
+        pending = self._publish(plan, body, step)
+        if step.start or pending is not None or changed:
+            self._settled.pop(key, None)
+            return step.finished, pending if pending is not None and not step.start else 0.2
+        # the plan's own version is the one that was written just now
+        self._settled[key] = _Settled(
+            (of[0], body["metadata"].get("resourceVersion"), *of[2:]), step.finished, time.monotonic() + RESYNC_SECONDS
+        )
+        return step.finished, None
+
+    def _advance(self, plan: AdaptationPlan, body: Object, prices: PriceList) -> Step:
+        asked, known = self._question(plan, body)
+        step = advance(asked, known, prices)
+        told = status.waiting(step.status, known)
+        if self.minor is not None:
+            told = status.remark(told, features.of_version(self.minor, bool(plan.spec.scheduling.queue_name)))
+        if told.inputs is not None and told.inputs.image is None:
+            told = told.model_copy(
+                update={"inputs": told.inputs.model_copy(update={"image": self.probing.jobs.image[:253]})}
+            )
+        return replace(step, status=told)
+
     # ---- reading
+
+    def _inputs(self, plan: AdaptationPlan, body: Object, priced: str | None) -> tuple[Any, ...]:
+        """Versions of everything that a turn reads."""
+        meta = body["metadata"]
+        left = self._seconds_left(plan)
+        return (
+            meta.get("uid"),
+            meta.get("resourceVersion"),
+            priced,
+            left is not None and left <= 0,
+            tuple((p.name, p.body["metadata"].get("resourceVersion")) for p in self._probes(plan)),
+        )
 
     def _prices(self, plan: AdaptationPlan) -> PriceList:
         name = plan.spec.pricing.price_list_ref.name
         found = self.world.get(PRICE_LISTS, ("", name))
         if found is None:
-            raise _Unusable(
+            raise Unusable(
                 "PriceListNotFound",
                 f"spec.pricing.priceListRef.name is '{name}', and there is no such PriceList: apply it, or name one of "
                 f"{', '.join(sorted(n for _, n in self.world.keys(PRICE_LISTS))) or 'those you apply'}",
@@ -116,307 +182,149 @@ class Reconciler:
         try:
             return parse_model(PriceList, {**found, "apiVersion": API_VERSION, "kind": "PriceList"})
         except ManifestError as error:
-            raise _Unusable("InvalidPriceList", f"the PriceList '{name}' cannot be used: {error}") from None
+            raise Unusable("InvalidPriceList", f"the PriceList '{name}' cannot be used: {error}") from None
 
     def _probes(self, plan: AdaptationPlan) -> list[Probe]:
         return self.world.probes_for(plan.metadata.namespace, plan.metadata.name, task_key(plan.spec.task))
 
-    def _records(self, plan: AdaptationPlan) -> list[Any]:
-        return records(self._probes(plan), plan)
-
-    def _question(self, plan: AdaptationPlan, body: Object) -> AdaptationPlan:
-        """The plan to ask about: past its deadline, the same with nothing more to be started."""
-        left = self._seconds_left(plan, body)
+    def _question(self, plan: AdaptationPlan, body: Object) -> tuple[AdaptationPlan, Sequence[ProbeRecord]]:
+        """The plan and its records; past its deadline, the same with nothing more to be started."""
+        known = records(self._probes(plan), plan, self.probing.jobs)
+        if (gone := deleted(plan, body.get("status") or {}, known)) is not None:
+            known.append(gone)
+        left = self._seconds_left(plan)
         if left is None or left > 0:
-            return plan
-        asked = max(1, sum(plan.metadata.name in p.payers for p in self._probes(plan)))
-        probing = plan.spec.probing.model_copy(update={"max_probes": asked, "retries": 0})
-        return plan.model_copy(update={"spec": plan.spec.model_copy(update={"probing": probing})})
-
-    # ---- attempts
-
-    def _observe(self, plan: AdaptationPlan) -> float | None:
-        """Bring every attempt in flight up to date with its Job; seconds until one wants to be looked at again."""
-        waits = [
-            wait
-            for probe in self._probes(plan)
-            if probe.status.attempts and probe.status.attempts[-1].cost is None
-            for wait in [self._observe_probe(plan, probe)]
-            if wait is not None
-        ]
-        return min(waits) if waits else None
-
-    def _observe_probe(self, plan: AdaptationPlan, probe: Probe) -> float | None:
-        namespace, attempt = plan.metadata.namespace, probe.status.attempts[-1]
-        job = self.world.get(JOBS, (namespace, attempt.job_name))
-        if job is None:
-            try:
-                job = self.server.get(JOBS, namespace, attempt.job_name)
-                self.world.put(JOBS, job)
-            except NotFound:
-                if attempt.phase == "Reserved":
-                    if attempt.paid_by == plan.metadata.name:
-                        self._create_job(plan, probe, attempt.number)
-                    return PENDING_SECONDS
-        pods: list[Object] = []
-        done = job is None or ended.finished(job)
-        if done or self._worth_asking(attempt, job):
-            selector = f"{PROBE_LABEL}={probe.name},{ATTEMPT_LABEL}={attempt.number}"
-            pods = list(self.server.list(PODS, namespace, selector))
-        count = next((a.count for a in plan.spec.accelerators if a.name == probe.spec.accelerator), 1)
-        now = self.clock()
-        seen = ended.observe(attempt, probe.spec, job, pods, count, self._data_digest(plan, probe), now)
-        if seen.attempt != attempt:
-            self._record(plan, probe, seen)
-        return None if seen.ended else PENDING_SECONDS if seen.attempt.phase == "Reserved" else 5 * PENDING_SECONDS
-
-    def _worth_asking(self, attempt: Attempt, job: Object | None) -> bool:
-        """Whether a Job that has not finished has been at it for long enough to say how its Pod fares."""
-        if job is None or (job.get("spec") or {}).get("suspend") or attempt.phase == "Running":
-            return False
-        begun = ended.parse_timestamp((job.get("status") or {}).get("startTime")) or ended.parse_timestamp(
-            attempt.reserved_at
+            return plan, known
+        asked = max(1, sum(not r.reused for r in known))
+        limits = plan.spec.probing.model_copy(update={"max_probes": asked, "retries": 0})
+        return (
+            plan.model_copy(update={"spec": plan.spec.model_copy(update={"probing": limits})}),
+            [replace(r, retryable=False) for r in known],
         )
-        return begun is not None and (self.clock() - begun).total_seconds() >= PENDING_SECONDS
-
-    def _data_digest(self, plan: AdaptationPlan, probe: Probe) -> str | None:
-        """The digest that the plan's other reports agree on: a probe that read other data is refused."""
-        for other in self._probes(plan):
-            facts = other.status.report.task_facts if other.status.report else None
-            if other.name != probe.name and facts is not None and other.task_key == probe.task_key:
-                return facts.digest
-        return None
-
-    def _record(self, plan: AdaptationPlan, probe: Probe, seen: ended.Seen) -> None:
-        """Write what became of an attempt; what earlier attempts measured stays."""
-        known = [r for r in (probe.status.report, seen.report) if r is not None]
-        attempt = seen.attempt
-        after = ProbeStatus(
-            observed_generation=probe.body["metadata"].get("generation"),
-            phase=_PROBE_PHASES[attempt.phase],
-            attempts=[*probe.status.attempts[:-1], attempt],
-            report=merge(probe.spec, known),
-            reason=attempt.reason,
-            message=attempt.message,
-        )
-        self._write_probe_status(probe, after)
-        if seen.ended:
-            self.metrics.attempt_ended(plan, probe.spec, attempt)
-            self.recorder.attempt_ended(plan, probe.name, attempt)
-
-    def _start_all(self, plan: AdaptationPlan, body: Object, prices: PriceList, step: Step) -> bool:
-        started = False
-        for request in step.start:
-            started |= self._start(plan, body, prices, request)
-        return started
-
-    def _start(self, plan: AdaptationPlan, body: Object, prices: PriceList, request: ProbeRequest) -> bool:
-        """Reserve, then start; False when another plan was quicker with the same probe."""
-        self._fence()
-        probe = self._ensure_probe(plan, body, request)
-        if len(probe.status.attempts) >= request.attempt:
-            return False
-        accelerator = next(a for a in plan.spec.accelerators if a.name == request.spec.accelerator)
-        reserved = Attempt(
-            number=request.attempt,
-            job_name=job_name(probe.name, request.attempt),
-            phase="Reserved",
-            reserved=request.reservation,
-            paid_by=plan.metadata.name,
-            price_per_hour=Prices(prices).per_hour(accelerator),
-            reserved_at=ended.timestamp(self.clock()),
-        )
-        after = probe.status.model_copy(update={"phase": "Pending", "attempts": [*probe.status.attempts, reserved]})
-        try:
-            probe = self._write_probe_status(probe, after)
-        except Conflict:
-            return False
-        self._create_job(plan, probe, request.attempt)
-        self.recorder.started(plan, request)
-        return True
-
-    def _ensure_probe(self, plan: AdaptationPlan, body: Object, request: ProbeRequest) -> Probe:
-        key = (plan.metadata.namespace, request.name)
-        if found := self.world.probe(key):
-            return found
-        manifest = AdaptationProbe.model_validate(
-            {
-                "apiVersion": API_VERSION,
-                "kind": "AdaptationProbe",
-                "metadata": {"name": request.name, "namespace": key[0]},
-                "spec": request.spec.to_wire(),
-            }
-        ).to_wire()
-        manifest["metadata"] = {
-            "name": request.name,
-            "namespace": key[0],
-            "labels": {"app.kubernetes.io/managed-by": "orrery", f"{GROUP}/task": task_key(request.spec.task)},
-            "ownerReferences": [owner_reference(body, controller=True)],
-        }
-        try:
-            made = self.server.create(PROBES, manifest)
-        except Conflict:
-            made = self.server.get(PROBES, *key)
-        self.world.put(PROBES, made)
-        return self._own(made)
-
-    def _own(self, body: Object) -> Probe:
-        probe = parse(body)
-        if probe is None:
-            name = body["metadata"]["name"]
-            raise _Unusable("ForeignProbe", f"the AdaptationProbe '{name}' is not one that Orrery wrote: delete it")
-        return probe
-
-    def _write_probe_status(self, probe: Probe, after: ProbeStatus) -> Probe:
-        self._fence()
-        body = {**probe.body, "apiVersion": API_VERSION, "kind": "AdaptationProbe", "status": after.to_wire()}
-        try:
-            written = self.server.replace(PROBES, body, "status")
-        except Conflict:
-            # another plan wrote it, or our copy is old: read it, so that the next turn starts from what is true
-            self.world.put(PROBES, self.server.get(PROBES, *_key(probe.body)))
-            raise
-        self.world.put(PROBES, written)
-        return self._own(written)
-
-    def _create_job(self, plan: AdaptationPlan, probe: Probe, attempt: int) -> None:
-        self._fence()
-        # a later attempt runs the whole spec: its report then stands by itself, under the probe's own name
-        resource = AdaptationProbe(metadata=probe.body["metadata"], spec=probe.spec)
-        manifest = build_probe_job(resource, attempt, plan.spec, self.jobs)
-        try:
-            made = self.server.create(JOBS, manifest)
-        except Conflict:
-            made = self.server.get(JOBS, plan.metadata.namespace, job_name(probe.name, attempt))
-        self.world.put(JOBS, made)
-
-    # ---- sharing
-
-    def _share(self, plan: AdaptationPlan, body: Object) -> None:
-        """Become a further owner of every probe that this answer rests on: deleting the plan that paid must not take it."""
-        models = {m.source.model_dump_json() for m in plan.spec.models}
-        for probe in self._probes(plan):
-            refs = probe.body["metadata"].get("ownerReferences") or []
-            mine = body["metadata"]["uid"]
-            if any(r.get("uid") == mine for r in refs) or probe.spec.model.source.model_dump_json() not in models:
-                continue
-            self._fence()
-            patch = {
-                "metadata": {
-                    "resourceVersion": probe.body["metadata"]["resourceVersion"],
-                    "ownerReferences": [
-                        *refs,
-                        owner_reference(body, controller=not any(r.get("controller") for r in refs)),
-                    ],
-                }
-            }
-            try:
-                self.world.put(PROBES, self.server.merge(PROBES, *_key(probe.body), patch))
-            except Conflict:
-                self.world.put(PROBES, self.server.get(PROBES, *_key(probe.body)))
-                raise
 
     # ---- writing the answer
 
-    def _publish(self, plan: AdaptationPlan, body: Object, step: Step) -> None:
-        wanted = step.status
+    def _publish(self, plan: AdaptationPlan, body: Object, step: Step) -> float | None:
+        wanted, pending = step.status, None
         if step.rows:
-            manifest = results.build(body, step.rows)
-            if self._write_results(body, manifest):
-                log.debug("%s: results written", plan.metadata.name)
-            wanted = wanted.model_copy(update={"results_ref": manifest["metadata"]["name"]})
+            pending = self._write_results(body, step)
+            wanted = wanted.model_copy(update={"results_ref": results.config_map_name(plan.metadata.name)})
         self._write_status(body, wanted)
         self.metrics.plan(plan, wanted, step)
+        if (error := _prediction_error(body, wanted)) is not None:
+            self.metrics.predicted(key_of(body), error)
         self.recorder.answered(plan, wanted, body)
+        return pending
 
-    def _write_results(self, body: Object, manifest: Object) -> bool:
-        digest = manifest["metadata"]["annotations"][results.DIGEST]
-        known = (body.get("status") or {}).get("resultsDigest")
-        if known == digest:
-            return False
-        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-        self._fence()
+    def _write_results(self, body: Object, step: Step) -> float | None:
+        """Write the rows if they changed; seconds after which they are to be written, when it was done a moment ago."""
+        key, uid, now = key_of(body), body["metadata"]["uid"], time.monotonic()
+        lines = results.lines(step.rows)
+        digest = results.digest_of(lines)
+        known = self._written.get(key)
+        ours = known is not None and known[0] == uid
+        if known is not None and ours:
+            if known[1] == digest and now - known[2] < RESYNC_SECONDS:
+                return None
+            if not step.finished and now - known[2] < RESULTS_SECONDS:
+                return RESULTS_SECONDS - (now - known[2])
+        self.probing.fence()
+        manifest = results.build(body, lines)
+        if known is not None and ours and known[1] != digest:
+            try:
+                self.server.replace(CONFIG_MAPS, manifest)
+            except NotFound:
+                self.server.create(CONFIG_MAPS, manifest)
+        else:
+            self._settle_results(manifest, digest)
+        self._written[key] = (uid, digest, now)
+        return None
+
+    def _settle_results(self, manifest: Object, digest: str) -> None:
+        """Nothing is remembered of the ConfigMap: see whether it is there, ours, and as it should be."""
+        meta = manifest["metadata"]
         try:
-            found = self.server.get(CONFIG_MAPS, namespace, name)
+            found = self.server.get(CONFIG_MAPS, meta["namespace"], meta["name"])
         except NotFound:
             self.server.create(CONFIG_MAPS, manifest)
-            return True
-        if (found["metadata"].get("annotations") or {}).get(results.DIGEST) == digest:
-            return False
-        self.server.replace(CONFIG_MAPS, manifest)
-        return True
+            return
+        had = found["metadata"]
+        if (had.get("labels") or {}).get("app.kubernetes.io/managed-by") != "orrery":
+            raise Unusable(
+                "ForeignConfigMap",
+                f"the ConfigMap '{meta['name']}', which would hold the results, is somebody else's: delete it, or give the "
+                "plan another name",
+            )
+        same_owner = had.get("ownerReferences") == meta["ownerReferences"]
+        if not same_owner or (had.get("annotations") or {}).get(results.DIGEST) != digest:
+            self.server.replace(CONFIG_MAPS, manifest)
 
     def _write_status(self, body: Object, wanted: PlanStatus) -> None:
+        """Write the status unless it says so already; ``body`` is brought up to date."""
         before = body.get("status") or {}
         now = ended.timestamp(self.clock())
         after = status.stamped(wanted, before, int(body["metadata"].get("generation", 1)), now)
         if after == before:
             return
-        self._fence()
+        self.probing.fence()
         full = {**body, "apiVersion": API_VERSION, "kind": "AdaptationPlan", "status": after}
         try:
-            self.world.put(PLANS, self.server.replace(PLANS, full, "status"))
+            written = self.server.replace(PLANS, full, "status")
         except Conflict:
-            self.world.put(PLANS, self.server.get(PLANS, *_key(body)))
+            self.world.put(PLANS, self.server.get(PLANS, *key_of(body)))
             raise
+        self.world.put(PLANS, written)
+        body["metadata"] = {**body["metadata"], "resourceVersion": written["metadata"]["resourceVersion"]}
 
     def _stall(self, body: Object, reason: str, sentence: str) -> None:
+        self._settled.pop(key_of(body), None)
         try:
             before = PlanStatus.model_validate(body.get("status") or {})
         except ValueError:
             before = None
-        self._write_status(body, status.failure(reason, sentence[:4000], before))
+        told = status.failure(reason, sentence[:4000], before)
+        self._write_status(body, told)
+        self.metrics.stalled(key_of(body), told)
         self.recorder.stalled(body, reason, sentence)
 
     # ---- time
 
-    def _seconds_left(self, plan: AdaptationPlan, body: Object) -> float | None:
+    def _seconds_left(self, plan: AdaptationPlan) -> float | None:
         limit = plan.spec.active_deadline_seconds
-        begun = ended.parse_timestamp(body["metadata"].get("creationTimestamp"))
-        return None if limit is None or begun is None else limit - (self.clock() - begun).total_seconds()
+        if limit is None:
+            return None
+        return limit - spans_seconds(self._probes(plan), plan.metadata.name, self.clock())
 
-    def _until_deadline(self, plan: AdaptationPlan, body: Object, step: Step) -> float | None:
-        left = self._seconds_left(plan, body)
-        return left if left is not None and left > 0 and not step.finished else None
+    def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
+        left = self._seconds_left(plan)
+        return left if left is not None and left > 0 and not finished else None
 
     def _until_expired(self, body: Object) -> float | None:
-        ttl = (body.get("spec") or {}).get("ttlSecondsAfterFinished")
-        ready = ended.condition(self.world.get(PLANS, _key(body)) or body, "Ready")
-        at = ended.parse_timestamp(ready.get("lastTransitionTime")) if ready else None
-        return None if ttl is None or at is None else max(0.0, ttl - (self.clock() - at).total_seconds())
-
-    def _expired(self, body: Object) -> bool:
-        return self._until_expired(body) == 0.0
-
-    def _fence(self) -> None:
-        if not self.may_write():
-            raise Fenced("the Lease is not held: nothing is written or started")
-
-
-_PROBE_PHASES = {
-    "Reserved": "Pending",
-    "Queued": "Queued",
-    "Running": "Running",
-    "Succeeded": "Succeeded",
-    "Failed": "Failed",
-}
+        """Seconds until the plan is to be deleted, 0 when it is due; None without an answer to the spec as it is."""
+        spec = body.get("spec")
+        ttl = spec.get("ttlSecondsAfterFinished") if isinstance(spec, dict) else None
+        ready = ended.condition(body, "Ready")
+        if (
+            not isinstance(ttl, int)
+            or not ready
+            or ready.get("observedGeneration") != body["metadata"].get("generation")
+        ):
+            return None
+        at = ended.parse_timestamp(ready.get("lastTransitionTime"))
+        return None if at is None else max(0.0, ttl - (self.clock() - at).total_seconds())
 
 
-class _Unusable(Exception):  # noqa: N818  # a state of the plan, told in its status
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+def _prediction_error(body: Object, now: PlanStatus) -> float | None:
+    """Measured minus predicted quality, when the candidate that was recommended by forecast has now been measured."""
+    before = (body.get("status") or {}).get("recommendation")
+    if not before or before.get("measured") or now.recommendation is None or not now.recommendation.measured:
+        return None
+    after = now.recommendation.to_wire()
+    if any(before.get(k) != after.get(k) for k in ("model", "strategy", "configuration", "accelerator")):
+        return None
+    return float(after["quality"]["predicted"]) - float(before["quality"]["predicted"])
 
 
 def _bare(body: Object) -> Object:
     """The plan without its status, which is read apart: what an older self wrote there must not make the plan invalid."""
-    return {"apiVersion": API_VERSION, "kind": "AdaptationPlan", **{k: v for k, v in body.items() if k != "status"}}
-
-
-def _key(body: Object) -> Key:
-    return body["metadata"].get("namespace") or "", body["metadata"]["name"]
-
-
-def refused(error: Refused) -> str:
-    """What a person reads when the API server refuses a write."""
-    return f"the API server refused a write: {error}; check the operator's role and the namespace's quota"
+    return {**{k: v for k, v in body.items() if k != "status"}, "apiVersion": API_VERSION, "kind": "AdaptationPlan"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -10,12 +10,28 @@ from typing import Any
 from pydantic import ValidationError
 
 from orrery.api.base import API_VERSION
-from orrery.api.plan import AdaptationPlan, Model
-from orrery.api.probe import AdaptationProbe, ProbeSpec, ProbeStatus, data_identity, digest, model_identity
+from orrery.api.plan import AdaptationPlan, Model, PlanSpec
+from orrery.api.probe import (
+    AdaptationProbe,
+    Fidelity,
+    ProbeSpec,
+    ProbeStatus,
+    Report,
+    Trial,
+    data_identity,
+    digest,
+    model_identity,
+)
 from orrery.api.task import Task
-from orrery.controller.attempts import FINAL_REASONS
+from orrery.controller.jobs import JobSettings
 from orrery.controller.server import Object
+from orrery.planning.reports import FINAL_REASONS
 from orrery.planning.types import ProbeRecord, ProbeState
+
+#: Ends that are nobody's failure: they use up no retry.
+UNCOUNTED = frozenset({"Disrupted", "NotStarted"})
+#: Attempts that a probe's status can hold.
+MOST_ATTEMPTS = 16
 
 _STATES = {
     "Reserved": ProbeState.RESERVED,
@@ -67,35 +83,96 @@ def _model_key(model: Model) -> str:
     return digest(model_identity(model))[:16]
 
 
-def record(probe: Probe, plan: str) -> ProbeRecord | None:
-    """What the core is told of a probe; None before its first attempt is reserved."""
+def environments(plan: PlanSpec, settings: JobSettings) -> dict[str, str]:
+    """By accelerator, a digest of everything a Pod runs with that is not the measurement itself.
+
+    A failure is remembered only as long as this is the same: a mended image, token, cache or memory limit deserves a new try.
+    """
+    template = plan.probe_template
+    shared = {
+        "image": template.image or settings.image,
+        "memory": template.memory or settings.default_memory,
+        "assets": settings.assets_claim,
+        "labels": template.labels,
+        "annotations": template.annotations,
+        "cache": plan.model_cache.to_wire() if plan.model_cache else None,
+        "token": plan.hf_token_secret_ref.to_wire() if plan.hf_token_secret_ref else None,
+        "scheduling": plan.scheduling.to_wire(),
+    }
+    return {a.name: digest({**shared, "accelerator": a.to_wire()})[:8] for a in plan.accelerators}
+
+
+def record(probe: Probe, plan: str, environments: Mapping[str, str]) -> ProbeRecord | None:
+    """What the core is told of a probe; None before its first attempt is reserved.
+
+    ``attempts`` counts this plan's own failures in the environment as it is now: what failed for another plan may be tried
+    again by this one, unless it failed for a reason that would be met again.
+    """
     attempts = probe.status.attempts
     if not attempts:
         return None
     mine = [a for a in attempts if a.paid_by == plan]
     last = attempts[-1]
+    now = environments.get(probe.spec.accelerator)
+    same = last.environment in (None, now)
     return ProbeRecord(
         name=probe.name,
         spec=probe.spec,
         state=_STATES[last.phase],
-        attempts=len(attempts),
+        attempts=sum(a.environment in (None, now) and a.reason not in UNCOUNTED for a in mine),
         cost=sum((a.cost for a in mine if a.cost is not None), Decimal(0)),
         reserved=sum((a.reserved for a in mine if a.cost is None), Decimal(0)),
         seconds=float(sum((a.seconds for a in mine if a.seconds is not None), Decimal(0))),
-        report=probe.status.report,
+        report=probe.status.report if same else _without_failure(probe.status.report),
         reused=not mine,
-        retryable=last.reason not in FINAL_REASONS,
-        reason=last.reason or "",
-        message=last.message or "",
+        retryable=len(attempts) < MOST_ATTEMPTS and not (same and last.reason in FINAL_REASONS),
+        reason=(last.reason or "") if same else "",
+        message=(last.message or "") if same else "",
     )
 
 
-def records(probes: Iterable[Probe], plan: AdaptationPlan) -> list[ProbeRecord]:
+def _without_failure(report: Report | None) -> Report | None:
+    """What was measured stays; why the rest was not is to be seen anew."""
+    return report and report.model_copy(update={"error": None, "reason": None})
+
+
+def records(probes: Iterable[Probe], plan: AdaptationPlan, settings: JobSettings) -> list[ProbeRecord]:
     """Records of the probes that measured the plan's models on its task, or that it paid for before it was edited."""
     task, models = task_key(plan.spec.task), {_model_key(m) for m in plan.spec.models}
-    name = plan.metadata.name
-    found = [record(p, name) for p in probes if (p.task_key == task and p.model_key in models) or name in p.payers]
+    name, around = plan.metadata.name, environments(plan.spec, settings)
+    found = [
+        record(p, name, around) for p in probes if (p.task_key == task and p.model_key in models) or name in p.payers
+    ]
     return sorted((r for r in found if r is not None), key=lambda r: r.name)
+
+
+def deleted(plan: AdaptationPlan, told: Object, records: Sequence[ProbeRecord]) -> ProbeRecord | None:
+    """What the plan's status says was spent and no probe accounts for any more, since somebody deleted it.
+
+    Deleting measurements must not refill the budget. The record measured nothing that the plan asks about.
+    """
+    spend = told.get("spend") or {}
+    own = [r for r in records if not r.reused]
+    cost = Decimal(str(spend.get("cost", "0"))) - sum((r.cost for r in own), Decimal(0))
+    seconds = float(spend.get("acceleratorSeconds", 0)) - sum(r.seconds for r in own)
+    if cost <= 0:
+        return None
+    spec = ProbeSpec(
+        model=Model.model_validate({"name": "deleted", "source": {"builtin": {"name": "deleted"}}}),
+        task=plan.spec.task,
+        trials=[Trial(name="deleted", strategy="Deleted", fidelity=Fidelity(evaluation_items=1))],
+        accelerator=plan.spec.accelerators[0].name,
+        deadline_seconds=1,
+    )
+    return ProbeRecord(
+        name="deleted",
+        spec=spec,
+        state=ProbeState.SUCCEEDED,
+        attempts=1,
+        cost=cost,
+        reserved=Decimal(0),
+        seconds=max(0.0, round(seconds, 3)),
+    )
 
 
 def owner_reference(plan: Object, controller: bool) -> dict[str, Any]:

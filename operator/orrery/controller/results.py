@@ -33,15 +33,23 @@ def config_map_name(plan: str) -> str:
     return f"{plan[:240]}-results"
 
 
-def build(plan: Object, rows: Sequence[ResultRow]) -> Object:
-    """The ConfigMap; equal rows give equal bytes."""
-    lines = [json.dumps(_plain(dataclasses.asdict(row)), sort_keys=True, separators=(",", ":")) for row in rows]
+def lines(rows: Sequence[ResultRow]) -> list[str]:
+    """One JSON object a row; equal rows give equal bytes."""
+    return [json.dumps(_plain(dataclasses.asdict(row)), sort_keys=True, separators=(",", ":")) for row in rows]
+
+
+def digest_of(lines: Sequence[str]) -> str:
+    """Names the content, so that it is written only when it changed."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def build(plan: Object, lines: Sequence[str]) -> Object:
+    """The ConfigMap of these lines."""
     kept = len(lines)
     packed = _packed(lines)
     while len(packed) * 4 / 3 > _LIMIT:
         kept = kept * 9 // 10
         packed = _packed(lines[:kept])
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     name, namespace = plan["metadata"]["name"], plan["metadata"]["namespace"]
     return {
         "apiVersion": "v1",
@@ -50,7 +58,7 @@ def build(plan: Object, rows: Sequence[ResultRow]) -> Object:
             "name": config_map_name(name),
             "namespace": namespace,
             "labels": {"app.kubernetes.io/managed-by": "orrery"},
-            "annotations": {DIGEST: digest[:32]},
+            "annotations": {DIGEST: digest_of(lines)},
             "ownerReferences": [owner_reference(plan, controller=True)],
         },
         "data": {"summary.json": json.dumps({"candidates": len(lines), "rows": kept}, sort_keys=True)},

@@ -50,6 +50,7 @@ JOBS = Resource("Job", "/apis/batch/v1", "jobs")
 PODS = Resource("Pod", "/api/v1", "pods")
 CONFIG_MAPS = Resource("ConfigMap", "/api/v1", "configmaps")
 EVENTS = Resource("Event", "/api/v1", "events")
+WORKLOADS = Resource("Workload", "/apis/kueue.x-k8s.io/v1beta1", "workloads")  #: Kueue's, where it is installed
 LEASES = Resource("Lease", "/apis/coordination.k8s.io/v1", "leases")
 
 
@@ -76,12 +77,23 @@ class Refused(ServerError):  # noqa: N818  # reads as what happened
 class Server:
     """Requests to the API server; safe to share between threads."""
 
-    def __init__(self, api_client: client.ApiClient, on_call: Callable[[str, str, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        api_client: client.ApiClient,
+        on_call: Callable[[str, str, int], None] | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
+    ) -> None:
         self._client = api_client
+        self._timeout = timeout
         self._on_call = on_call or (lambda verb, resource, status: None)
 
     @classmethod
-    def connect(cls, connections: int, on_call: Callable[[str, str, int], None] | None = None) -> Server:
+    def connect(
+        cls,
+        connections: int,
+        on_call: Callable[[str, str, int], None] | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
+    ) -> Server:
         """As a Pod's service account, or as KUBECONFIG says."""
         configuration = client.Configuration()
         try:
@@ -90,7 +102,7 @@ class Server:
             config.load_kube_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = connections
         configuration.retries = 0  # the queue retries, with a delay that grows and where it can be seen
-        return cls(client.ApiClient(configuration), on_call)
+        return cls(client.ApiClient(configuration), on_call, timeout)
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object; raises NotFound."""
@@ -130,11 +142,14 @@ class Server:
             content_type="application/merge-patch+json",
         )
 
-    def delete(self, resource: Resource, namespace: str | None, name: str, uid: str | None = None) -> None:
-        """Delete an object and, in the background, what it owns; gone already is fine."""
-        body: Object = {"propagationPolicy": "Background"}
-        if uid:
-            body["preconditions"] = {"uid": uid}
+    def delete(self, resource: Resource, body: Object) -> None:
+        """Delete this very version of an object and, in the background, what it owns; gone or changed already is fine."""
+        meta = body["metadata"]
+        namespace, name = meta.get("namespace"), meta["name"]
+        body = {
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+        }
         try:
             self._call("DELETE", resource, resource.url(namespace, name), body=body)
         except (NotFound, Conflict):
@@ -180,7 +195,7 @@ class Server:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            response = self._client.call_api(verb, address, head, content, form, _request_timeout=TIMEOUT)
+            response = self._client.call_api(verb, address, head, content, form, _request_timeout=self._timeout)
             raw = response.read()
         except ApiException as error:
             raise _translated(int(error.status or 0), _message(error.body or error.reason)) from None

@@ -7,6 +7,7 @@ from typing import Any
 
 from orrery.api.status import Condition, PlanStatus
 from orrery.controller.server import Object
+from orrery.planning.types import ProbeRecord, ProbeState
 
 
 def conditions(
@@ -36,6 +37,32 @@ def stamped(status: PlanStatus, before: Object, generation: int, now: str) -> di
     """The wire form of a status as it would be written over ``before``."""
     listed = conditions(status.conditions, before.get("conditions") or [], generation, now)
     return status.model_copy(update={"conditions": listed, "observed_generation": generation}).to_wire()
+
+
+def waiting(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStatus:
+    """The status with why nothing runs, while nothing does: what a person asks first."""
+    if any(r.state is ProbeState.RUNNING for r in records):
+        return wanted
+    why = [(r.reason, f"{r.name} waits: {r.message}") for r in records if r.state is ProbeState.QUEUED and r.message]
+    if not why or why[0][0] == "Pending":
+        return wanted
+    reason, sentence = why[0]
+    told = [
+        c.model_copy(update={"reason": reason, "message": sentence}) if c.type in ("Ready", "Reconciling") else c
+        for c in wanted.conditions
+    ]
+    return wanted.model_copy(update={"conditions": told})
+
+
+def remark(wanted: PlanStatus, sentence: str) -> PlanStatus:
+    """The status with a sentence about the cluster in the condition Validated, which has nothing else to say when it is True."""
+    if not sentence:
+        return wanted
+    told = [
+        c.model_copy(update={"message": sentence}) if c.type == "Validated" and c.status == "True" else c
+        for c in wanted.conditions
+    ]
+    return wanted.model_copy(update={"conditions": told})
 
 
 def failure(reason: str, message: str, before: PlanStatus | None) -> PlanStatus:

@@ -3,22 +3,30 @@
 Reconciling reads from here, so a thousand plans do not list anything. An own write enters at once, so that what was just
 reserved is counted although its watch event has yet to come; an event that is older than what is known is left out. A
 periodic comparison with the server's own list repairs whatever a silent watch has missed, and tells how late it was.
+
+Objects are kept as compressed JSON: twenty thousand probes as Python objects would be a gigabyte, and are read rarely.
 """
 
 from __future__ import annotations
 
+import json
 import threading
-from collections import defaultdict
+import zlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL
 from orrery.controller.records import Probe, parse
 from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Object, Resource
 
 Key = tuple[str, str]  #: (namespace, name); the namespace of a cluster-scoped object is ""
+Run = tuple[str, str, str]  #: (namespace, probe, number of the attempt)
 
 KEPT = (PLANS, PROBES, JOBS, PRICE_LISTS)
+_LATE = 10_000  #: uids of objects that are gone, and ends of Pods that are gone, that are remembered
+_PARSED = 512  #: probes that are kept parsed: those of the plans that move now
 
 
 def key_of(body: Object) -> Key:
@@ -27,40 +35,69 @@ def key_of(body: Object) -> Key:
     return meta.get("namespace") or "", meta["name"]
 
 
-def _newer(a: Object, b: Object) -> bool:
-    """Whether ``a`` is newer than ``b``, an object of the same name: compared as Kubernetes' own clients do."""
-    x, y = a["metadata"], b["metadata"]
-    if x.get("uid") != y.get("uid"):
-        return str(x.get("creationTimestamp", "")) >= str(y.get("creationTimestamp", ""))
-    try:
-        return int(x["resourceVersion"]) >= int(y["resourceVersion"])
-    except (KeyError, ValueError):
-        return True
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An object, packed, with what is asked of it without unpacking."""
+
+    uid: str
+    version: str
+    created: str
+    refers_to: str | None  #: a plan's price list
+    packed: bytes
+
+    @classmethod
+    def of(cls, body: Object) -> _Kept:
+        meta = body["metadata"]
+        packed = zlib.compress(json.dumps(slim(body), separators=(",", ":")).encode(), 1)
+        return cls(
+            str(meta.get("uid", "")),
+            str(meta.get("resourceVersion", "")),
+            str(meta.get("creationTimestamp", "")),
+            _price_list_of(body),
+            packed,
+        )
+
+    def body(self) -> Object:
+        found: Object = json.loads(zlib.decompress(self.packed))
+        return found
+
+    def older_than(self, body: Object) -> bool:
+        """Whether ``body``, of the same name, is newer: compared as Kubernetes' own clients do."""
+        meta = body["metadata"]
+        if str(meta.get("uid", "")) != self.uid:
+            return str(meta.get("creationTimestamp", "")) >= self.created
+        try:
+            return int(meta["resourceVersion"]) > int(self.version)
+        except (KeyError, ValueError):
+            return str(meta.get("resourceVersion")) != self.version
 
 
-@dataclass(frozen=True)
-class Slimmer:
-    """Takes from an object what nobody reads, before it is kept: most of the memory at a thousand plans."""
+def slim(body: Object) -> Object:
+    """A shallow copy without what nobody reads: managed fields, kubectl's copy of the manifest, a Job's Pod template."""
+    found = dict(body)
+    meta = dict(found.get("metadata") or {})
+    meta.pop("managedFields", None)
+    annotations = {
+        k: v
+        for k, v in (meta.pop("annotations", None) or {}).items()
+        if k != "kubectl.kubernetes.io/last-applied-configuration"
+    }
+    if annotations:
+        meta["annotations"] = annotations
+    found["metadata"] = meta
+    if found.get("kind") == "Job":
+        # of a Job only its identity and how it stands is read; its Pod template holds the whole probe spec again
+        found["spec"] = {k: v for k, v in (found.get("spec") or {}).items() if k == "suspend"}
+    return found
 
-    def __call__(self, body: Object) -> Object:
-        """A shallow copy without managed fields and kubectl's copy of the manifest."""
-        slim = dict(body)
-        meta = dict(slim.get("metadata") or {})
-        meta.pop("managedFields", None)
-        annotations = {
-            k: v
-            for k, v in (meta.get("annotations") or {}).items()
-            if k != "kubectl.kubernetes.io/last-applied-configuration"
-        }
-        if annotations:
-            meta["annotations"] = annotations
-        else:
-            meta.pop("annotations", None)
-        slim["metadata"] = meta
-        if slim.get("kind") == "Job":
-            # of a Job only its identity and how it stands is read; its Pod template holds the whole probe spec again
-            slim["spec"] = {k: v for k, v in (slim.get("spec") or {}).items() if k in ("suspend", "podFailurePolicy")}
-        return slim
+
+def slim_pod(body: Object) -> Object:
+    """How a Pod fares, and nothing else of it."""
+    meta, status = body["metadata"], body.get("status") or {}
+    return {
+        "metadata": {k: meta[k] for k in ("name", "uid", "deletionTimestamp") if k in meta},
+        "status": {k: status[k] for k in ("phase", "reason", "conditions", "containerStatuses") if k in status},
+    }
 
 
 class World:
@@ -68,25 +105,26 @@ class World:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._objects: dict[str, dict[Key, Object]] = {r.kind: {} for r in KEPT}
-        self._probes: dict[Key, Probe] = {}
+        self._objects: dict[str, dict[Key, _Kept]] = {r.kind: {} for r in KEPT}
+        self._probes: OrderedDict[Key, Probe] = OrderedDict()  # parsed, of the version that is kept
+        self._indexed: dict[Key, tuple[str, frozenset[str]]] = {}  # of a probe: its task, and who paid
         self._by_task: dict[Key, set[str]] = defaultdict(set)  # (namespace, task key) -> probes
         self._by_payer: dict[Key, set[str]] = defaultdict(set)  # (namespace, plan) -> probes
         self._gone: dict[str, dict[str, None]] = {r.kind: {} for r in KEPT}  # uids, oldest first
-        self._slim = Slimmer()
+        self._pods: OrderedDict[Run, dict[str, bytes]] = OrderedDict()  # by uid, also those that are gone
 
     def put(self, resource: Resource, body: Object) -> bool:
-        """Learn of an object; False when something newer was known already."""
+        """Learn of an object; False when this version or a newer one was known already."""
         key, uid = key_of(body), body["metadata"].get("uid", "")
         with self._lock:
             if uid in self._gone[resource.kind]:
                 return False
             known = self._objects[resource.kind].get(key)
-            if known is not None and not _newer(body, known):
+            if known is not None and not known.older_than(body):
                 return False
-            self._objects[resource.kind][key] = self._slim(body)
+            self._objects[resource.kind][key] = _Kept.of(body)
             if resource is PROBES:
-                self._index(key, parse(self._objects[resource.kind][key]))
+                self._index(key, parse(slim(body)))
             return True
 
     def drop(self, resource: Resource, body: Object) -> None:
@@ -95,78 +133,129 @@ class World:
         with self._lock:
             gone = self._gone[resource.kind]
             gone[uid] = None
-            while len(gone) > 10_000:  # late answers to own writes come within seconds
+            while len(gone) > _LATE:  # late answers to own writes come within seconds
                 gone.pop(next(iter(gone)))
             known = self._objects[resource.kind].get(key)
-            if known is not None and known["metadata"].get("uid", "") == uid:
+            if known is not None and known.uid == uid:
                 del self._objects[resource.kind][key]
                 if resource is PROBES:
                     self._index(key, None)
 
     def get(self, resource: Resource, key: Key) -> Object | None:
-        """The newest version that is known."""
+        """The newest version that is known, as a copy."""
         with self._lock:
-            return self._objects[resource.kind].get(key)
+            known = self._objects[resource.kind].get(key)
+        return known.body() if known else None
+
+    def version(self, resource: Resource, key: Key) -> str | None:
+        """The newest known resourceVersion; None when there is no such object."""
+        with self._lock:
+            known = self._objects[resource.kind].get(key)
+        return known.version if known else None
 
     def keys(self, resource: Resource) -> list[Key]:
         """Keys of all objects of a kind."""
         with self._lock:
             return list(self._objects[resource.kind])
 
-    def all(self, resource: Resource) -> list[Object]:
-        """All objects of a kind."""
-        with self._lock:
-            return list(self._objects[resource.kind].values())
+    # ---- probes
 
     def probe(self, key: Key) -> Probe | None:
         """A probe, parsed; None when it is not there or not one of ours."""
         with self._lock:
-            return self._probes.get(key)
+            if key not in self._indexed:
+                return None
+            found = self._probes.get(key)
+            if found is None:
+                found = parse(self._objects[PROBES.kind][key].body())
+                self._remember(key, found)
+            else:
+                self._probes.move_to_end(key)
+            return found
 
     def probes_for(self, namespace: str, plan: str, task: str | None) -> list[Probe]:
-        """Probes of a namespace that measured a task (by its key) or that a plan paid for."""
+        """Probes of a namespace that measured a task (by its key) or that a plan paid for, by name."""
         with self._lock:
-            names = (
-                self._by_task[namespace, task] | self._by_payer[namespace, plan]
-                if task
-                else self._by_payer[namespace, plan]
-            )
-            return [self._probes[namespace, name] for name in sorted(names)]
+            names = set(self._by_payer.get((namespace, plan), ()))
+            if task:
+                names |= self._by_task.get((namespace, task), set())
+            found = [self.probe((namespace, name)) for name in sorted(names)]
+            return [p for p in found if p is not None]
 
     def _index(self, key: Key, probe: Probe | None) -> None:
         namespace, name = key
-        if old := self._probes.pop(key, None):
-            self._by_task[namespace, old.task_key].discard(name)
-            for payer in old.payers:
-                self._by_payer[namespace, payer].discard(name)
+        self._probes.pop(key, None)
+        if old := self._indexed.pop(key, None):
+            _discard(self._by_task, (namespace, old[0]), name)
+            for payer in old[1]:
+                _discard(self._by_payer, (namespace, payer), name)
         if probe is not None:
-            self._probes[key] = probe
+            self._indexed[key] = probe.task_key, probe.payers
             self._by_task[namespace, probe.task_key].add(name)
             for payer in probe.payers:
                 self._by_payer[namespace, payer].add(name)
+            self._remember(key, probe)
+
+    def _remember(self, key: Key, probe: Probe | None) -> None:
+        if probe is not None:
+            self._probes[key] = probe
+            while len(self._probes) > _PARSED:
+                self._probes.popitem(last=False)
+
+    # ---- Pods: only how they ended is kept, also after they are gone, since their end is what is paid for
+
+    def saw_pod(self, body: Object, gone: bool) -> None:
+        """Remember how a probe's Pod fares."""
+        meta = body["metadata"]
+        labels = meta.get("labels") or {}
+        run = meta.get("namespace") or "", labels.get(PROBE_LABEL, ""), labels.get(ATTEMPT_LABEL, "")
+        packed = zlib.compress(json.dumps({**slim_pod(body), **({"gone": True} if gone else {})}).encode(), 1)
+        with self._lock:
+            self._pods.setdefault(run, {})[meta.get("uid", "")] = packed
+            while len(self._pods) > _LATE:
+                self._pods.popitem(last=False)
+
+    def pods(self, run: Run) -> list[Object]:
+        """The Pods of an attempt as they were last seen, those that are gone included."""
+        with self._lock:
+            found = list(self._pods.get(run, {}).values())
+        return [json.loads(zlib.decompress(p)) for p in found]
+
+    def forget_pods(self, run: Run) -> None:
+        """The attempt's end is written down: its Pods need not be remembered."""
+        with self._lock:
+            self._pods.pop(run, None)
+
+    # ---- relations
 
     def plans_for_prices(self, price_list: str) -> list[Key]:
         """Plans that refer to a price list."""
         with self._lock:
-            return [k for k, p in self._objects[PLANS.kind].items() if _price_list_of(p) == price_list]
+            return [k for k, p in self._objects[PLANS.kind].items() if p.refers_to == price_list]
 
     def compare(self, resource: Resource, listed: Iterable[Object]) -> tuple[list[Object], list[Object]]:
         """Against a full list from the server: (objects whose newest version is not known here, objects known and gone)."""
         with self._lock:
             known = dict(self._objects[resource.kind])
-        missed, seen = [], set()
+        missed = []
         for body in listed:
-            key = key_of(body)
-            seen.add(key)
-            mine = known.get(key)
-            theirs = body["metadata"].get("resourceVersion")
-            if mine is None or (mine["metadata"].get("resourceVersion") != theirs and _newer(body, mine)):
+            mine = known.pop(key_of(body), None)
+            if mine is None or mine.older_than(body):
                 missed.append(body)
-        return missed, [body for key, body in known.items() if key not in seen]
+        return missed, [kept.body() for kept in known.values()]
+
+
+def _discard(index: dict[Key, set[str]], at: Key, name: str) -> None:
+    names = index.get(at)
+    if names is not None:
+        names.discard(name)
+        if not names:
+            del index[at]
 
 
 def _price_list_of(plan: Object) -> str | None:
-    pricing: Any = (plan.get("spec") or {}).get("pricing") or {}
+    spec = plan.get("spec")
+    pricing: Any = spec.get("pricing") if isinstance(spec, dict) else None
     ref = pricing.get("priceListRef") if isinstance(pricing, dict) else None
     return ref.get("name") if isinstance(ref, dict) else None
 

@@ -1,0 +1,181 @@
+"""Every way a Job and its Pods can end, and what is paid for it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orrery.api.probe import ProbeSpec
+from orrery.controller.attempts import Accelerated, observe
+from tests.unit.controller import factory
+from tests.unit.controller.bodies import (
+    COMPLETE,
+    DEADLINE,
+    END,
+    FAILED,
+    RUNNING,
+    START,
+    attempt,
+    job,
+    pod,
+    report,
+    terminated,
+)
+
+pytestmark = pytest.mark.unit
+
+SPEC: ProbeSpec = factory.probe(factory.plan()).spec
+NOW = datetime(2026, 1, 1, 0, 2, 0, tzinfo=UTC)
+GOOD = report(SPEC)
+
+
+def seen(the_job: Any, *pods: Any, digest: str | None = None, accelerators: int = 1, **of: Any):
+    return observe(attempt(**of), SPEC, the_job, pods, accelerators, digest, NOW)
+
+
+@pytest.mark.parametrize(
+    ("the_job", "pods", "reason", "cost"),
+    [
+        (job(COMPLETE), [pod(terminated(message=GOOD))], "Completed", "0.06"),
+        (job(FAILED), [pod(terminated(137, "OOMKilled"))], "OutOfMemory", "0.06"),
+        (job(FAILED), [pod(terminated(137))], "OutOfMemory", "0.06"),
+        (job(FAILED), [pod(terminated(1))], "Crashed", "0.06"),
+        (job(COMPLETE), [pod(terminated(0))], "ReportMissing", "0.06"),
+        (job(COMPLETE), [pod(terminated(message="{cut"))], "ReportInvalid", "0.06"),
+        (job(COMPLETE), [pod(terminated(message="x" * 5000))], "ReportTooLarge", "0.06"),
+        (job(COMPLETE), [pod(terminated(message=report(SPEC, probe="probe-x")))], "ForeignReport", "0.06"),
+        (job(COMPLETE), [pod(terminated(message=report(SPEC, complete=False)))], "ReportIncomplete", "0.06"),
+        # a deadline: of the Job, whose Pod is gone and nobody saw it; of the Job, whose Pod never ran; of the Pod
+        (job(DEADLINE), [], "DeadlineExceeded", "0.064"),
+        (job(DEADLINE), [pod({"waiting": {"reason": "ImagePullBackOff"}}, gone=True)], "Unschedulable", "0"),
+        (job(DEADLINE), [pod(None)], "Unschedulable", "0"),
+        (job(FAILED), [pod(terminated(137), reason="DeadlineExceeded")], "DeadlineExceeded", "0.06"),
+        # taken away
+        (job(FAILED), [pod(terminated(137), deleted=True)], "Disrupted", "0.06"),
+        (job(FAILED), [pod(terminated(143), reason="Evicted")], "Disrupted", "0.06"),
+        (job(FAILED), [pod(terminated(137, "ContainerStatusUnknown"))], "Disrupted", "0.06"),
+        (
+            job(FAILED),
+            [pod(terminated(137), conditions=[{"type": "DisruptionTarget", "status": "True"}])],
+            "Disrupted",
+            "0.06",
+        ),
+        (job(FAILED), [], "Disrupted", "0.064"),
+        # the Job is gone
+        (None, [], "JobDeleted", "0.115"),
+        (None, [pod(terminated(143))], "JobDeleted", "0.06"),
+        (None, [pod(terminated(message=GOOD))], "Completed", "0.06"),
+        (None, [pod({"waiting": {}})], "JobDeleted", "0"),
+    ],
+)
+def test_every_ending_has_a_reason_and_a_price(the_job: Any, pods: list[Any], reason: str, cost: str) -> None:
+    found = seen(the_job, *pods)
+    assert found.ended and found.attempt.reason == reason
+    assert found.attempt.cost == Decimal(cost)
+    assert found.attempt.phase == ("Succeeded" if reason == "Completed" else "Failed")
+    assert reason == "Completed" or found.attempt.message
+
+
+def test_an_error_that_the_probe_tells_is_the_reason() -> None:
+    said = report(SPEC, trials=[], reason="MissingColumn", error="the file has no column 'label'")
+    found = seen(job(COMPLETE), pod(terminated(message=said)))
+    assert (found.attempt.reason, found.attempt.message) == ("MissingColumn", "the file has no column 'label'")
+
+
+def test_what_was_measured_before_the_end_counts() -> None:
+    part = report(SPEC, complete=False)
+    for the_pod in (pod(terminated(137, "OOMKilled", part)), pod(terminated(143, message=part), reason="Evicted")):
+        found = seen(job(FAILED), the_pod)
+        assert found.report is not None and len(found.report.trials) == 1
+        assert "1 of its measurements count" in (found.attempt.message or "")
+
+
+def test_other_data_than_the_other_probes_read_are_refused() -> None:
+    facts = {"digest": "a" * 64, "trainExamples": 1, "evaluationExamples": 1}
+    said = report(SPEC, taskFacts=facts)
+    assert seen(job(COMPLETE), pod(terminated(message=said)), digest="a" * 64).attempt.reason == "Completed"
+    assert seen(job(COMPLETE), pod(terminated(message=said)), digest="b" * 64).attempt.reason == "DataMismatch"
+
+
+def test_a_probe_cannot_tell_of_more_work_than_its_container_lived() -> None:
+    trial = {"name": "t0", "outcome": "Measured", "score": "0.5", "items": 10, "evaluationSeconds": "600"}
+    found = seen(job(COMPLETE), pod(terminated(message=report(SPEC, trials=[trial]))))
+    assert found.attempt.reason == "ReportImplausible"
+
+
+def test_every_pod_of_an_attempt_is_paid_and_the_last_one_speaks() -> None:
+    first = pod(terminated(143, start="2026-01-01T00:00:10Z", end="2026-01-01T00:00:40Z"), uid="1", gone=True)
+    second = pod(terminated(message=GOOD, start="2026-01-01T00:00:50Z", end=END), uid="2")
+    found = seen(job(COMPLETE), first, second, accelerators=4)
+    assert found.attempt.reason == "Completed"
+    assert found.attempt.cost == Decimal("0.05") and found.attempt.seconds == 200
+    assert (found.attempt.started_at, found.attempt.finished_at) == (START, END)
+    # of a first Pod that is forgotten, its start was written down
+    found = seen(job(COMPLETE), second, phase="Running", startedAt=START)
+    assert found.attempt.cost == Decimal("0.06")
+
+
+def test_in_flight_it_says_why_it_waits() -> None:
+    def told(*args: Any, **kwargs: Any) -> tuple[str, str | None]:
+        found = seen(*args, **kwargs)
+        assert not found.ended and found.attempt.cost is None
+        return found.attempt.phase, found.attempt.reason
+
+    assert told(job(active=1)) == ("Queued", "Pending")
+    assert told(job(active=1), pod(RUNNING)) == ("Running", None)
+    assert told(job(active=1), phase="Running", startedAt=START) == ("Running", None)
+    assert told(job(active=1), pod({"waiting": {"reason": "ImagePullBackOff"}})) == ("Queued", "ImagePullBackOff")
+    unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes have nvidia.com/gpu"}
+    found = seen(job(active=1), pod(None, conditions=[unschedulable])).attempt
+    assert (found.reason, found.message) == ("Unschedulable", "0/3 nodes have nvidia.com/gpu")
+    assert told(job(suspend=True)) == ("Queued", "WaitingInQueue")
+    waits = observe(attempt(), SPEC, job(suspend=True), (), 1, None, NOW, "Kueue: Pending: no quota for gpu")
+    assert waits.attempt.message == "Kueue: Pending: no quota for gpu"
+
+
+def test_a_pod_that_outlives_its_job_is_waited_for() -> None:
+    assert not seen(None, pod(RUNNING)).ended
+    gone = pod(RUNNING) | {"gone": True}
+    assert seen(None, gone).attempt.reason == "JobDeleted"
+
+
+messages = st.one_of(st.none(), st.text(max_size=40), st.just(GOOD), st.just(report(SPEC, complete=False)))
+states = st.one_of(
+    st.none(),
+    st.just(RUNNING),
+    st.just({"waiting": {"reason": "ErrImagePull"}}),
+    st.builds(
+        lambda code, reason, message: terminated(code, reason, message or ""),
+        st.sampled_from([0, 1, 137, 143]),
+        st.sampled_from(["", "OOMKilled", "ContainerStatusUnknown"]),
+        messages,
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    the_job=st.sampled_from([None, job(COMPLETE), job(FAILED), job(DEADLINE)]),
+    pods=st.lists(st.builds(pod, states, reason=st.sampled_from(["", "Evicted", "DeadlineExceeded"])), max_size=3),
+    started=st.sampled_from([None, START]),
+)
+def test_any_ending_is_an_answer_within_what_was_reserved(the_job: Any, pods: list[Any], started: str | None) -> None:
+    of = {"phase": "Running", "startedAt": started} if started else {}
+    found = seen(the_job, *pods, **of)
+    if found.ended:
+        assert found.attempt.reason and Decimal(0) <= (found.attempt.cost or Decimal(0)) <= found.attempt.reserved
+        assert json.dumps(found.attempt.to_wire())
+    else:
+        assert the_job is None and any(p["status"]["containerStatuses"] for p in pods)
+
+
+def test_accelerators_are_read_also_from_a_plan_that_is_refused() -> None:
+    plan = {"spec": {"accelerators": [{"name": "h100", "count": 4, "capacityType": "Spot"}, "?"]}}
+    assert Accelerated.of(plan, "h100") == Accelerated("h100", 4, "Spot")
+    assert Accelerated.of({"spec": 3}, "h100") == Accelerated("h100")

@@ -1,0 +1,105 @@
+"""Statuses are stamped without noise, rows are the same bytes, and old servers are told of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from orrery.api.status import Condition, PlanStatus
+from orrery.controller import features, results, status
+from orrery.planning.types import ProbeRecord, ProbeState
+from tests.unit.controller import factory
+
+pytestmark = pytest.mark.unit
+
+READY = Condition(type="Ready", status="False", reason="Probing", message="waiting for running probes")
+RECONCILING = Condition(type="Reconciling", status="True", reason="Probing")
+VALID = Condition(type="Validated", status="True", reason="Valid")
+
+
+def test_a_condition_keeps_its_transition_time_while_its_status_is_the_same() -> None:
+    first = status.stamped(PlanStatus(conditions=[READY]), {}, 1, "t1")
+    again = status.stamped(PlanStatus(conditions=[READY.model_copy(update={"message": "other"})]), first, 2, "t2")
+    assert first["conditions"][0]["lastTransitionTime"] == again["conditions"][0]["lastTransitionTime"] == "t1"
+    assert again["observedGeneration"] == again["conditions"][0]["observedGeneration"] == 2
+    turned = status.stamped(PlanStatus(conditions=[READY.model_copy(update={"status": "True"})]), again, 2, "t3")
+    assert turned["conditions"][0]["lastTransitionTime"] == "t3"
+
+
+def test_the_same_status_is_the_same_bytes_and_no_empty_text_is_written() -> None:
+    told = PlanStatus(conditions=[READY, RECONCILING, VALID])
+    first = status.stamped(told, {}, 1, "t1")
+    assert status.stamped(told, first, 1, "t2") == first
+    assert "message" not in first["conditions"][2], "an old API server takes an empty text for null"
+
+
+def test_conditions_of_others_are_kept() -> None:
+    theirs = {"type": "Audited", "status": "True", "reason": "ByHand", "lastTransitionTime": "t0"}
+    found = status.stamped(PlanStatus(conditions=[READY]), {"conditions": [theirs]}, 1, "t1")
+    assert found["conditions"][1] == theirs
+
+
+def test_a_plan_that_cannot_be_used_is_stalled_and_keeps_its_answer() -> None:
+    before = PlanStatus(phase="Answered", conditions=[READY], results_ref="plan-results")
+    found = status.failure("InvalidPlan", "spec.models is empty: write one", before)
+    said = {c.type: (c.status, c.message) for c in found.conditions}
+    assert len(said) == 7 and found.results_ref == "plan-results"
+    assert said["Stalled"] == ("True", "spec.models is empty: write one") == ("True", said["Validated"][1])
+    assert said["Ready"][0] == said["Reconciling"][0] == "False"
+
+
+def record(state: ProbeState, reason: str = "", message: str = "") -> ProbeRecord:
+    spec = factory.probe(factory.plan()).spec
+    zero = Decimal(0)
+    return ProbeRecord("probe-x", spec, state, 1, zero, zero, 0.0, reason=reason, message=message)
+
+
+def test_why_nothing_runs_is_told_while_nothing_does() -> None:
+    told = PlanStatus(conditions=[READY, RECONCILING, VALID])
+    waits = record(ProbeState.QUEUED, "Unschedulable", "0/3 nodes have nvidia.com/gpu")
+    found = status.waiting(told, [waits])
+    assert found.conditions[1].reason == "Unschedulable"
+    assert found.conditions[1].message == "probe-x waits: 0/3 nodes have nvidia.com/gpu"
+    assert found.conditions[2] == VALID
+    assert status.waiting(told, [waits, record(ProbeState.RUNNING)]) == told
+    assert status.waiting(told, [record(ProbeState.QUEUED, "Pending", "its Pod has not started yet")]) == told
+
+
+def test_what_a_server_lacks_is_said_where_it_matters() -> None:
+    old, queued = features.of_version(20, queued=False), features.of_version(20, queued=True)
+    assert "CEL" in old and "podFailurePolicy" in old and "queueName" not in old and "queueName" in queued
+    assert features.of_version(25, queued=True).count(";") == 0 and features.of_version(26, queued=True) == ""
+    told = status.remark(PlanStatus(conditions=[READY, VALID]), old)
+    assert told.conditions[1].message == old and told.conditions[0] == READY
+    refused = VALID.model_copy(update={"status": "False", "message": "no"})
+    assert status.remark(PlanStatus(conditions=[refused]), old).conditions == [refused]
+
+
+def test_fields_that_a_server_left_out_are_seen_in_its_answer() -> None:
+    rules = {"spec": {"suspend": True, "podFailurePolicy": {"rules": [{"action": "Ignore"}]}}}
+    assert features.dropped(rules, rules) == []
+    both = features.dropped(rules, {"spec": {}})
+    assert len(both) == 2 and "spec.suspend" in both[0] and "spec.podFailurePolicy" in both[1]
+
+
+def rows():
+    from tests.unit.controller.rows import ROWS
+
+    return ROWS
+
+
+def test_equal_rows_are_equal_bytes_whatever_order_a_sum_was_taken_in() -> None:
+    plan = factory.plan().to_wire()
+    drifted = [replace(r, feasible_probability=r.feasible_probability + 1e-13) for r in rows()]
+    assert results.build(plan, results.lines(rows())) == results.build(plan, results.lines(drifted))
+    other = [replace(r, feasible_probability=0.25) for r in rows()]
+    assert results.digest_of(results.lines(rows())) != results.digest_of(results.lines(other))
+
+
+def test_rows_are_read_back_and_fit() -> None:
+    made = results.build(factory.plan().to_wire(), results.lines(rows()))
+    assert [r["candidate"] for r in results.read(made)] == [r.candidate for r in rows()]
+    many = [f'{{"candidate":"{i}","reason":"{hash(i)}"}}' for i in range(20_000)]
+    assert len(results.build(factory.plan().to_wire(), many)["binaryData"]["results.jsonl.gz"]) < 900_000

@@ -1,0 +1,151 @@
+"""The queue keeps client-go's promises: no key twice at once, no wake lost, failures later and later."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orrery.controller.work_queue import WorkQueue
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_many_wakes_are_one() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b", "a"):
+        queue.wake(key)
+    assert len(queue) == 2
+    assert [queue.take(0)[0], queue.take(0)[0], queue.take(0)] == ["a", "b", None]
+
+
+def test_a_wake_during_the_work_comes_back_afterwards_and_only_then() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.wake("a")
+    assert queue.take(0)[0] == "a"
+    queue.wake("a")
+    queue.wake("a")
+    assert queue.take(0) is None
+    queue.done("a")
+    assert queue.take(0)[0] == "a"
+    queue.done("a")
+    assert queue.take(0) is None
+
+
+def test_failures_come_back_later_and_later_until_one_succeeds() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+
+    def delay_after_failure() -> float:
+        queue.done("a", failed=True)
+        before = clock.now
+        while queue.take(0) is None:
+            clock.now += 0.125
+        return clock.now - before
+
+    queue.wake("a")
+    queue.take(0)
+    delays = [delay_after_failure() for _ in range(12)]
+    assert delays == sorted(delays) and delays[0] == 0.25 and 60 <= delays[-1] < 60.2
+    queue.done("a")
+    queue.wake("a")
+    queue.take(0)
+    assert delay_after_failure() == 0.25
+
+
+def test_the_sooner_of_two_times_counts() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    queue.wake_after("a", 10)
+    queue.wake_after("a", 1)
+    queue.wake_after("a", 5)
+    assert queue.take(0) is None
+    clock.now = 1.0
+    assert queue.take(0)[0] == "a"
+    queue.done("a")
+    clock.now = 100.0
+    assert queue.take(0) is None
+
+
+def test_closing_frees_who_waits() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(queue.take()))
+    thread.start()
+    queue.close()
+    thread.join(2)
+    assert found == [None]
+
+
+steps = st.lists(st.tuples(st.sampled_from(["wake", "take", "done", "fail", "later", "tick"]), st.integers(0, 3)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_no_key_is_worked_on_twice_at_once_and_no_wake_is_lost(steps: list[tuple[str, int]]) -> None:
+    clock = Clock()
+    queue: WorkQueue[int] = WorkQueue(clock)
+    busy: set[int] = set()
+    owed: set[int] = set()  # woken since they were last taken
+    for what, key in steps:
+        if what == "wake":
+            queue.wake(key)
+            owed.add(key)
+        elif what == "later":
+            queue.wake_after(key, key)
+            owed.add(key)
+        elif what == "take" and (taken := queue.take(0)) is not None:
+            assert taken[0] not in busy
+            busy.add(taken[0])
+            owed.discard(taken[0])
+        elif what in ("done", "fail") and key in busy:
+            busy.discard(key)
+            queue.done(key, failed=what == "fail")
+            owed |= {key} if what == "fail" else set()
+        elif what == "tick":
+            clock.now += 1
+    for key in busy:
+        queue.done(key)
+    clock.now += 1000
+    found = set()
+    while (taken := queue.take(0)) is not None:
+        found.add(taken[0])
+        queue.done(taken[0])
+    assert owed <= found
+
+
+def test_worker_threads_never_share_a_key() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    at_once: Counter[int] = Counter()
+    worked: Counter[int] = Counter()
+    problems = []
+
+    def work() -> None:
+        while (taken := queue.take(0.3)) is not None:
+            at_once[taken[0]] += 1
+            if at_once[taken[0]] > 1:
+                problems.append(taken[0])
+            time.sleep(0.001)
+            worked[taken[0]] += 1
+            at_once[taken[0]] -= 1
+            queue.done(taken[0])
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for i in range(300):
+        queue.wake(i % 7)
+    for thread in threads:
+        thread.join()
+    assert not problems and set(worked) == set(range(7))
