@@ -28,7 +28,7 @@ _NOISES = np.array([0.003, 0.006, 0.012, 0.024])
 _LEVEL_SD, _SLOPE_SD = 0.4, 0.03
 _STEP_PROBABILITY, _STEP_SD = 0.02, 0.15
 _ROUNDS = 20
-_LEARN_FROM = 256  # curves that the shared numbers are learned from; more change nothing but the time
+_LEARN_FROM = 128  # curves that the shared numbers are learned from; more change nothing but the time
 _BLOCK = 512
 
 
@@ -80,24 +80,28 @@ def forecast(
     grid = np.stack(np.meshgrid(_PULLS, _SLOPE_NOISES * scale, _NOISES * scale, indexing="ij"), -1).reshape(-1, 3)
     few = np.linspace(0, len(deviations) - 1, min(learn_from, len(deviations))).astype(np.int64)
     evidence = np.zeros((len(few), len(grid)))
-    position = np.full(len(deviations), -1)
-    position[few] = np.arange(len(few))
-    for rows, base in groups:
-        chosen = rows[position[rows] >= 0]
+    place = np.full(len(deviations), -1)
+    place[few] = np.arange(len(few))
+    for rows, noise in groups:
+        chosen, shown = rows[place[rows] >= 0], seen[rows[0]]
         if len(chosen):
-            evidence[position[chosen]] = _components(x, deviations[chosen], seen[chosen[0]], base, at, grid, scale)[0]
+            factors = _factorise(x, shown, noise, at[:0], grid, scale)
+            evidence[place[chosen]] = _components(factors, deviations[np.ix_(chosen, shown)])[0]
     weights, pulls = _learn(evidence.reshape(len(few), len(_PULLS), -1))
-    kept = weights > 1e-4 * weights.max()
+    kept = weights > 1e-3 * weights.max()
+    pull_of = np.repeat(np.arange(len(_PULLS)), len(grid) // len(_PULLS))[kept]
     mean, variance = np.empty((2, len(deviations), len(at)))
-    for rows, base in groups:
+    for rows, noise in groups:
+        shown = seen[rows[0]]
+        factors = _factorise(x, shown, noise, at, grid[kept], scale)
         for i in range(0, len(rows), _BLOCK):
             part = rows[i : i + _BLOCK]
-            log_e, means, variances = _components(x, deviations[part], seen[part[0]], base, at, grid[kept], scale)
+            log_e, means, variances = _components(factors, deviations[np.ix_(part, shown)])
             log_e += np.log(weights[kept])
             # The pull belongs to the task: a curve moves the weights of q and noise, never those of the pull.
-            same = grid[kept, 0][:, None] == _PULLS
-            log_pull = np.stack([_log_sum(np.where(same[:, k], log_e, -np.inf)) for k in range(len(_PULLS))], axis=1)
-            log_e += (np.log(np.maximum(pulls, 1e-300)) - np.where(np.isfinite(log_pull), log_pull, 0.0)) @ same.T
+            for k in np.unique(pull_of):
+                own = pull_of == k
+                log_e[:, own] += np.log(pulls[k]) - _log_sum(log_e[:, own])[:, None]
             w = np.exp(log_e - _log_sum(log_e)[:, None])
             mean[part] = np.einsum("nc,ncp->np", w, means)
             variance[part] = np.einsum("nc,ncp->np", w, variances + (means - mean[part][:, None]) ** 2)
@@ -106,9 +110,7 @@ def forecast(
 
 def _log_sum(values: Array) -> Array:
     top = values.max(axis=-1)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(top + np.log(np.exp(values - top[..., None]).sum(axis=-1)))
+    return np.asarray(top + np.log(np.exp(values - top[..., None]).sum(axis=-1)))
 
 
 def _patterns(seen: NDArray[np.bool_], noise_sd: Array, scale: float) -> list[tuple[NDArray[np.int64], Array]]:
@@ -119,42 +121,55 @@ def _patterns(seen: NDArray[np.bool_], noise_sd: Array, scale: float) -> list[tu
     floor = _NOISES[0] * scale
     level = np.where(seen, np.maximum(noise_sd, floor), 0.0)
     rms = np.sqrt((level**2).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
-    key = np.column_stack([seen, np.round(2 * np.log2(np.maximum(rms, floor)))])
-    _, inverse = np.unique(key, axis=0, return_inverse=True)
+    key = np.column_stack([seen, np.round(2 * np.log2(np.maximum(rms, floor) / floor))]).astype(np.uint8)
+    _, inverse = np.unique(np.ascontiguousarray(key).view(f"V{key.shape[1]}"), return_inverse=True)
     members = [np.flatnonzero(inverse.ravel() == g) for g in range(int(inverse.max(initial=-1)) + 1)]
     return [(rows, np.mean(np.where(seen[rows], noise_sd[rows], 0.0) ** 2, axis=0)) for rows in members]
 
 
-def _components(
-    x: Array, values: Array, seen: NDArray[np.bool_], noise: Array, at: Array, grid: Array, scale: float
-) -> tuple[Array, Array, Array]:
-    """Log evidence (n, c), mean (n, c, p) and variance (n, c, p) under every grid point, steps mixed out."""
-    times = np.concatenate([x[seen], at])
-    count = int(seen.sum())
-    y = values[:, seen].T
+@dataclass(frozen=True)
+class _Factors:
+    """What one pattern of measurements needs, for c grid points and j places of a step; count measured times, p asked."""
+
+    whitening: Array  # (c, j, count, count): inverse Cholesky factor of the measurements' covariance
+    lifted: Array  # (c, j, count, p): whitened covariance with the times asked for
+    log_weight: Array  # (c, j): prior of the step and the determinant
+    variance: Array  # (c, j, p)
+
+
+def _factorise(x: Array, seen: NDArray[np.bool_], noise: Array, at: Array, grid: Array, scale: float) -> _Factors:
+    times, count = np.concatenate([x[seen], at]), int(seen.sum())
     breaks = np.unique(x[seen])[1:]
     later = np.vstack([np.zeros(len(times)), (times >= breaks[:, None]).astype(np.float64)])
     steps = (scale * _STEP_SD) ** 2 * later[:, :, None] * later[:, None, :]
     chance = min(_STEP_PROBABILITY, 0.5 / max(len(breaks), 1))
     log_step = np.log(np.append(1 - chance * len(breaks), np.full(len(breaks), chance)))
     by_pull = {pull: kernel(times, pull, scale) for pull in np.unique(grid[:, 0])}
-    log_e = np.empty((values.shape[0], len(grid)))
-    mean, variance = np.empty((2, values.shape[0], len(grid), len(at)))
-    for c, (pull, q, sn) in enumerate(grid):
-        start, slope_noise = by_pull[pull]
-        covariance = (start + q**2 * slope_noise)[None] + steps
-        measured = covariance[:, :count, :count] + np.diag(sn**2 + noise[seen])
-        root = np.linalg.cholesky(measured)
-        white = np.linalg.solve(root, np.broadcast_to(y, (len(steps), *y.shape)))
-        lifted = np.linalg.solve(root, covariance[:, :count, count:])
-        log_det = np.log(np.einsum("jii->ji", root)).sum(axis=1)
-        each = log_step - log_det - 0.5 * (white**2).sum(axis=1).T
+    smooth = np.stack([by_pull[pull][0] + q**2 * by_pull[pull][1] for pull, q, _ in grid])
+    covariance = smooth[:, None] + steps
+    own = noise[seen] + grid[:, 2, None] ** 2
+    root = np.linalg.cholesky(covariance[..., :count, :count] + (own[:, :, None] * np.eye(count))[:, None])
+    whitening = np.linalg.inv(root)  # of a few 14 x 14 triangles, used on thousands of curves
+    lifted = whitening @ covariance[..., :count, count:]
+    log_det = np.log(np.einsum("cjii->cji", root)).sum(axis=-1)
+    asked = np.einsum("cjpp->cjp", covariance[..., count:, count:])
+    return _Factors(whitening, lifted, log_step - log_det, asked - (lifted**2).sum(axis=2))
+
+
+def _components(factors: _Factors, values: Array) -> tuple[Array, Array, Array]:
+    """Log evidence (n, c), mean (n, c, p) and variance (n, c, p) of curves (n, count), the place of a step mixed out."""
+    shape = (len(values), len(factors.lifted))
+    log_e = np.empty(shape)
+    mean, variance = np.empty((2, *shape, factors.lifted.shape[-1]))
+    for c in range(shape[1]):
+        white = factors.whitening[c] @ values.T
+        each = factors.log_weight[c] - 0.5 * (white**2).sum(axis=1).T
         log_e[:, c] = _log_sum(each)
         w = np.exp(each - log_e[:, [c]])
-        means = np.einsum("jmn,jmp->njp", white, lifted)
-        own = np.einsum("jpp->jp", covariance[:, count:, count:]) - (lifted**2).sum(axis=1)
-        mean[:, c] = np.einsum("nj,njp->np", w, means)
-        variance[:, c] = np.einsum("nj,njp->np", w, own + (means - mean[:, c][:, None]) ** 2)
+        means = np.swapaxes(white, 1, 2) @ factors.lifted[c]
+        mean[:, c] = np.einsum("nj,jnp->np", w, means)
+        apart = factors.variance[c][:, None] + (means - mean[:, c]) ** 2
+        variance[:, c] = np.einsum("nj,jnp->np", w, apart)
     return log_e, mean, variance
 
 

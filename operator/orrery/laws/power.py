@@ -44,13 +44,19 @@ class PowerPosterior:
             raise ValueError(f"sizes to forecast must be a list of finite numbers of examples > 0; found {sizes!r}")
         shape = _shape(at, self.first, self.worth)
         mean, second = np.zeros((2, len(self.weights), len(at)))
-        for node, weight in zip(_NODES, _NODE_WEIGHTS / _NODE_WEIGHTS.sum(), strict=True):
+        # On the log scale the start is normal and three moments do; on the logit scale it goes through its quadrature.
+        nodes = (
+            zip(_NODES, _NODE_WEIGHTS / _NODE_WEIGHTS.sum(), strict=True) if self.link is Link.LOGIT else [(0.0, 1.0)]
+        )
+        for node, weight in nodes:
             start = self.start + np.sqrt(self.start_variance)[:, None] * node
             for p in range(len(at)):
                 log_error = start + shape[..., p]
                 value = log_error if self.link is Link.LOG else _to_logit(log_error)
                 mean[:, p] += weight * np.einsum("ng,ng->n", self.weights, value)
                 second[:, p] += weight * np.einsum("ng,ng->n", self.weights, value**2)
+        if self.link is Link.LOG:
+            second += self.start_variance[:, None]
         variance = np.maximum(second - mean**2, 0.0) + _MISFIT_SD**2
         return Posterior(mean, np.sqrt(variance * self.misfit[:, None]), self.link)
 

@@ -96,7 +96,7 @@ def test_ten_thousand_models_and_order_of_sizes() -> None:
     assert a.mean == pytest.approx(b.mean, abs=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.lists(st.floats(0.01, 1e3) | st.just(float("nan")), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_any_measured_losses_give_a_finite_forecast(rows: list[list[float]]) -> None:
     p = pooled.forecast([100, 100, 400, 50], rows, [1e5], link=Link.LOG)

@@ -66,7 +66,7 @@ def test_same_seed_same_answer() -> None:
     assert np.array_equal(first.mean, second.mean) and np.array_equal(first.sd, second.sd)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=0, max_size=6), st.sampled_from([Link.LOGIT, Link.LOG]))
 def test_any_curve_gives_a_finite_forecast(scores: list[float], link: Link) -> None:
     y = np.array([scores]) + (0.01 if link is Link.LOG else 0.0)
