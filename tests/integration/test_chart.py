@@ -70,7 +70,8 @@ ALLOWED = [
     *[(verb, "adaptationprobes.orrery.dev") for verb in ("get", "list", "watch", "create", "patch")],
     ("update", "adaptationprobes/status.orrery.dev"),
     *[(verb, "jobs.batch") for verb in ("get", "list", "watch", "create")],
-    ("list", "pods"),
+    *[(verb, "pods") for verb in ("list", "watch")],
+    ("list", "workloads.kueue.x-k8s.io"),
     *[(verb, "configmaps") for verb in ("get", "create", "update")],
     ("create", "events"),
 ]
