@@ -15,6 +15,8 @@ from orrery.planning.gates import admitted
 
 #: Points of the frontier that status holds.
 MOST_FRONTIER = 32
+#: Costs that differ by less than this share are the same.
+SAME_COST = 0.005
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def affordable_probability(objective: Objective, columns: Columns) -> Array:
 def decide(objective: Objective, metric: Metric, columns: Columns) -> Decision:
     """The best candidate among those that meet every constraint with the asked confidence.
 
-    Ties in utility go to the cheaper, then to the likelier, then to the first in the plan's order: reproducible.
+    Under MinimizeCost, costs within half a percent are the same. Ties in utility go to the cheaper, then to the likelier, then to the first in the plan's order: reproducible.
     """
     sign = sense(metric)
     allowed = admitted(columns.rejected)
@@ -94,6 +96,11 @@ def decide(objective: Objective, metric: Metric, columns: Columns) -> Decision:
     utility = np.where(allowed, utility_of(objective, sign, quality, cost), -np.inf)
     enough = probability >= float(objective.confidence)
     order = np.lexsort((np.arange(len(utility)), -probability, cost, -utility, ~enough))
+    if objective.goal is Goal.MINIMIZE_COST and enough.any():
+        # No forecast of cost is exact to half a percent: among the cheapest, the best quality is taken.
+        tied = enough & (cost <= cost[enough].min() * (1 + SAME_COST))
+        first = int(np.lexsort((np.arange(len(utility)), cost, -sign * quality, ~tied))[0])
+        order = np.concatenate([[first], order[order != first]])
     ranking = order[allowed[order]]
     chosen = int(ranking[0]) if len(ranking) and enough[ranking[0]] else None
     nearest = None
@@ -127,16 +134,21 @@ def _frontier(value: Array, cost: Array, allowed: NDArray[np.bool_]) -> NDArray[
 def _best_probability(
     objective: Objective, sign: float, columns: Columns, chosen: int | None, ranking: NDArray[np.intp]
 ) -> float | None:
-    """P(no rival is admissible and better), rivals taken as independent; by seeded draws over the nearest 200."""
+    """P(no rival is admissible and better by more than a trifle), rivals taken as independent.
+
+    By seeded draws over the 200 next best. A trifle is a percent of the cost, or half a point: among configurations that
+    are as good as each other none is the best, and saying so would only alarm.
+    """
     if chosen is None:
         return None
     rivals = ranking[:200]
-    z = np.random.default_rng(0).standard_normal((2, 512, len(rivals)))
-    quality = columns.quality.link.inverse(columns.quality.mean[rivals] + columns.quality.sd[rivals] * z[0])
-    cost = np.exp(columns.total.mean[rivals] + 0.0 * z[1])
+    z = np.random.default_rng(0).standard_normal((512, len(rivals)))
+    quality = columns.quality.link.inverse(columns.quality.mean[rivals] + columns.quality.sd[rivals] * z)
+    cost = columns.total.median()[rivals]
     value = utility_of(objective, sign, quality, cost)
     if objective.min_quality is not None:
         value = np.where(sign * quality >= sign * float(objective.min_quality), value, -np.inf)
+    trifle = 0.005 if objective.goal is Goal.MAXIMIZE_QUALITY else 0.01 * float(cost[0])
     own = value[:, :1]
-    beaten = (value[:, 1:] > own).any(axis=1) if len(rivals) > 1 else np.zeros(len(z[0]), dtype=bool)
+    beaten = (value[:, 1:] > own + trifle).any(axis=1)
     return float(np.mean(~beaten & np.isfinite(own[:, 0])))

@@ -9,7 +9,7 @@ import numpy as np
 from orrery.api.plan import Goal, Objective
 from orrery.api.task import Metric
 from orrery.laws.posterior import Array
-from orrery.planning.decision import Decision, expected_quality, quality_probability, sense
+from orrery.planning.decision import SAME_COST, Decision, expected_quality, quality_probability, sense
 from orrery.planning.forecasts import Columns
 
 
@@ -135,9 +135,24 @@ class Reasons:
         gain = f"{abs(better) * 100:.1f} points" if bounded else f"{abs(better):.3f} {self.metric.name}"
         price = f"{amount(abs(dearer))} {self.currency}"
         o = self.objective
+        same_cost = abs(dearer) < SAME_COST * max(float(self.cost[reference]), 1e-9)
+        same_quality = abs(better) * 100 < 0.05 if bounded else abs(better) < 5e-4
+        if same_cost:
+            lead = "costs the same"
+            return (
+                f"{lead} and is as good: the first of equals is chosen"
+                if same_quality
+                else (
+                    f"{lead} and is {gain} worse"
+                    if better < 0
+                    else f"{lead} and is {gain} better, but holds the constraints less surely"
+                )
+            )
         if dearer >= 0 and better <= 0:
             return (
-                f"costs {price} more and is {gain} worse" if better < 0 else f"costs {price} more for the same quality"
+                f"costs {price} more for the same quality"
+                if same_quality
+                else f"costs {price} more and is {gain} worse"
             )
         if dearer >= 0:
             text = f"costs {price} more for {gain}"

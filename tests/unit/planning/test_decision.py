@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orrery.api.plan import Objective
 from orrery.api.task import Metric
 from orrery.laws.posterior import Link, Posterior
-from orrery.planning.decision import Decision, decide, expected_quality
+from orrery.planning.decision import SAME_COST, Decision, decide, expected_quality
 from orrery.planning.forecasts import Columns
 from orrery.planning.reasons import Reasons
 
@@ -69,6 +69,18 @@ def test_the_cheapest_that_is_surely_good_enough() -> None:
     assert why.why_chosen(2) == (
         "cheapest that meets the objective: quality 0.880 (forecast) for 5.00 USD; quality >= 0.8 holds with 100%, 90% asked"
     )
+
+
+def test_equals_are_told_as_equals() -> None:
+    o, c = objective(), columns([0.93, 0.90, 0.93, 0.95], [5, 5.001, 5.001, 5.002])
+    d = decide(o, ACCURACY, c)
+    why = reasons(o, c, d)
+    assert d.chosen == 3 and d.best_probability is not None and d.best_probability > 0.99
+    assert why.rejected_because(1) == "costs the same and is 5.0 points worse"
+    c = columns([0.93, 0.93], [5, 5.001])
+    d = decide(o, ACCURACY, c)
+    assert d.chosen == 0
+    assert reasons(o, c, d).rejected_because(1) == "costs the same and is as good: the first of equals is chosen"
 
 
 def test_the_best_quality_within_the_limits() -> None:
@@ -185,7 +197,8 @@ def test_the_choice_meets_its_constraints_and_nobody_admissible_is_better(
     enough = d.probability >= float(goal.confidence)
     assert (d.chosen is None) == (not enough.any())
     if d.chosen is not None:
-        assert enough[d.chosen] and d.utility[d.chosen] >= d.utility[enough].max()
+        best = d.utility[enough].max()
+        assert enough[d.chosen] and d.utility[d.chosen] >= best - SAME_COST * abs(best) - 1e-9
     for i in d.frontier:
         quality, cost = expected_quality(c.quality), c.total.median()
         assert not ((quality > quality[i]) & (cost <= cost[i])).any()
