@@ -177,7 +177,7 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], with_default
         node["format"] = "int64"
     if node.get("type") == "array":
         keys = schema.get("x-list-map-key")
-        node["x-kubernetes-list-type"] = "map" if keys else "atomic"
+        node["x-kubernetes-list-type"] = "map" if keys else schema.get("x-kubernetes-list-type", "atomic")
         if keys:
             node["x-kubernetes-list-map-keys"] = [keys] if isinstance(keys, str) else list(keys)
         node["items"] = _structural(schema["items"], defs, with_defaults)

@@ -96,9 +96,9 @@ class GridAxis(ApiModel):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z0-9]*$", max_length=48)] = Field(
         description="Parameter, such as learningRate, rank, epochs, dataPercent, shots, retriever."
     )
-    values: Annotated[list[GridValue], Field(min_length=1, max_length=64)] = Field(
-        description="Values; numbers with a fraction as strings ('2e-4')."
-    )
+    values: Annotated[
+        list[GridValue], Field(min_length=1, max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(description="Values; numbers with a fraction as strings ('2e-4').")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

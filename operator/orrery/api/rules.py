@@ -2,7 +2,8 @@
 
 The models stay the authority: each rule mirrors a validator, and a test holds both against the same instances. Rules over
 one field are bounds and patterns in the schema itself. Everything a rule walks over is bounded there too, which is what
-keeps the API server's estimate of a rule's cost within its budget.
+keeps the API server's estimate of a rule's cost within its budget. That estimate takes an int-or-string for as long as a
+whole request, whatever bound it has, so no rule looks into a grid's values: their list is a set instead.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orrery.api.base import ApiModel
-from orrery.api.plan import GridAxis, Objective, PlanSpec, Probing
-from orrery.api.probe import AdaptationProbe
+from orrery.api.plan import Objective, PlanSpec, Probing
+from orrery.api.probe import ProbeSpec
 from orrery.api.sources import DataSource, ModelSource, VolumeSource
 from orrery.api.task import Metric, Task, Template
 
@@ -79,13 +80,6 @@ RULES: dict[type, tuple[Rule, ...]] = {
             ".metric",
         ),
     ),
-    GridAxis: (
-        Rule(
-            "self.values.all(x, self.values.exists_one(y, string(y) == string(x)))",
-            "a value stands there twice: write each value once",
-            ".values",
-        ),
-    ),
     Objective: (
         Rule(
             "self.goal != 'MinimizeCost' || has(self.minQuality)",
@@ -122,11 +116,10 @@ RULES: dict[type, tuple[Rule, ...]] = {
             ".exclude",
         ),
     ),
-    AdaptationProbe: (
+    ProbeSpec: (
         Rule(
-            "self.spec == oldSelf.spec",
+            "self == oldSelf",
             "a probe's spec never changes, since its name is the hash of what it measures: write another probe",
-            ".spec",
         ),
     ),
 }

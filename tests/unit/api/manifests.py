@@ -158,9 +158,9 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
     ),
     (
         "spec.strategies.1.grid.0.values",
-        [4, "4"],
+        [4, 8, 4],
         "spec.strategies[shots].grid[shots].values names '4' twice: give every entry a name of its own",
-        "rule",
+        "key",
     ),
     (
         "spec.strategies.2.name",

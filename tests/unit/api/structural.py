@@ -69,6 +69,8 @@ def _duplicates(schema: Schema, value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         if "x-kubernetes-list-map-keys" in schema and len({_key(schema, item) for item in value}) < len(value):
             yield f"{path}: duplicate"
+        if schema.get("x-kubernetes-list-type") == "set" and len({(type(v), v) for v in value}) < len(value):
+            yield f"{path}: duplicate"
         for index, item in enumerate(value):
             yield from _duplicates(schema["items"], item, f"{path}[{index}]")
 

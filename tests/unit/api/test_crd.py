@@ -161,7 +161,7 @@ def test_every_rule_is_broken_by_some_bad_plan() -> None:
     # Two sources are refused by maxProperties before the rule; these need an instance of their own.
     sources = {text for text in {r.message for rules in RULES.values() for r in rules} if "exactly one of" in text}
     local = {text for text in {r.message for rules in RULES.values() for r in rules} if text.startswith("local works")}
-    probe = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "AdaptationProbe")]}
+    probe = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "ProbeSpec")]}
     assert broken == {r.message for rules in RULES.values() for r in rules} - sources - local - probe
 
 
@@ -175,12 +175,13 @@ def test_sources_are_exactly_one_of() -> None:
 
 
 def test_a_probe_never_changes() -> None:
-    (rule,) = SCHEMAS["AdaptationProbe"]["x-kubernetes-validations"]
-    full = with_defaults(SCHEMAS["AdaptationProbe"], PROBE)
-    assert rule_holds(rule["rule"], {**full, "status": {"phase": "Running"}}, full)
-    assert not rule_holds(
-        rule["rule"], with_defaults(SCHEMAS["AdaptationProbe"], changed(PROBE, "spec.trials.0.seed", 1)), full
+    (rule,) = SCHEMAS["AdaptationProbe"]["properties"]["spec"]["x-kubernetes-validations"]
+    spec, other = (
+        with_defaults(SCHEMAS["AdaptationProbe"], probe)["spec"]
+        for probe in (PROBE, changed(PROBE, "spec.trials.0.seed", 1))
     )
+    assert rule_holds(rule["rule"], spec, spec)
+    assert not rule_holds(rule["rule"], other, spec)
 
 
 @settings(max_examples=25, deadline=None)
