@@ -151,6 +151,63 @@ def test_rules_say_what_to_write() -> None:
             assert "write " in rule.message or "leave " in rule.message, rule.message
 
 
+def at_path(schema: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The schema at a path of fields; KeyError for one that does not exist, as the API server's type check would say."""
+    for name in names:
+        schema = schema["properties"][name]
+    return schema
+
+
+def test_rules_read_fields_that_exist() -> None:
+    checked = 0
+    for path, node in ALL:
+        for rule in node.get("x-kubernetes-validations", []):
+            text = re.sub(r"'[^']*'", "''", rule["rule"])
+            at_path(node, [name for name in rule.get("fieldPath", "").split(".") if name])
+            bound = {
+                variable: at_path(node, chain.split(".")[1:])["items"]
+                for chain, variable in re.findall(r"(self(?:\.\w+)+?)\.(?:all|exists|exists_one|filter)\((\w+),", text)
+            }
+            for head, chain in re.findall(r"\b([a-zA-Z]\w*)((?:\.\w+\b(?!\())+)", text):
+                if head == "oldSelf":
+                    continue
+                assert head == "self" or head in bound, f"{path}: {head} in {rule['rule']}"
+                at_path(node if head == "self" else bound[head], chain.split(".")[1:])
+                checked += 1
+    assert checked > 40
+
+
+#: cel-go's and Kubernetes' static estimate, roughly and from above: a bound on what one evaluation of each rule costs, times
+#: how often its place may occur. A rule above 10 million is refused with its whole definition.
+COST_LIMIT = 10_000_000
+
+
+def test_rules_stay_within_the_cost_budget_of_the_api_server() -> None:
+    def walk(schema: dict[str, Any], times: int) -> Iterator[tuple[str, int]]:
+        for rule in schema.get("x-kubernetes-validations", []):
+            yield rule["rule"], times * cost(rule["rule"], schema)
+        for child in schema.get("properties", {}).values():
+            yield from walk(child, times)
+        if isinstance(schema.get("items"), dict):
+            yield from walk(schema["items"], times * schema["maxItems"])
+
+    def cost(rule: str, schema: dict[str, Any]) -> int:
+        longest = max((n.get("maxLength", 0) for _, n in nodes(schema, "")), default=0)
+        if "oldSelf" in rule:  # equality walks over no more than a request can hold
+            return 3 * 2**20 // 10
+        # each operation costs about one, and a string operation a tenth of the bytes (four a character) it reads
+        once = len(re.findall(r"\w+|[-+*/<>=!&|?]+", rule)) + rule.count("'") * max(4 * longest // 10, 1)
+        loops = 1
+        for chain in re.findall(r"self((?:\.\w+)*?)\.(?:all|exists|exists_one|filter)\(", rule):
+            loops *= at_path(schema, chain.split(".")[1:])["maxItems"]
+        return once * loops * (max(4 * 48 // 10, 1) if loops > 1 else 1)
+
+    for schema in SCHEMAS.values():
+        estimates = list(walk(schema, 1))
+        assert all(estimate < COST_LIMIT for _, estimate in estimates), max(estimates, key=lambda e: e[1])
+        assert sum(estimate for _, estimate in estimates) < 10 * COST_LIMIT
+
+
 def test_every_rule_is_broken_by_some_bad_plan() -> None:
     broken = {
         text.split(": ", 1)[1]
