@@ -14,7 +14,7 @@ from orrery.api.quantities import Interval, format_decimal
 from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
 from orrery.cli.reading import read_question
-from orrery.cli.screen import configuration, console, cost, facts, grid, listing, quality, section, write
+from orrery.cli.screen import configuration, console, cost, facts, listing, quality, section, write
 from orrery.local.facts import read_facts
 from orrery.local.publish import ordered, row_line
 from orrery.planning.advance import advance
@@ -83,20 +83,23 @@ def _table(step: Step, name: str, top: int) -> Group:
         )
     parts: list[RenderableType] = [f"[bold]{name}[/bold]  estimate, nothing measured", facts(lines)]
     if step.start:
-        probes = grid(
-            ["probe", "model", "trials", f"expected {currency}", f"reserved {currency}", "why"],
+        money = [f"expected {currency}", f"reserved {currency}"]
+        probes = listing(
+            ["model", *money, "trials", "probe"],
             [
-                [
-                    request.name,
-                    request.spec.model.name,
-                    ", ".join(_trials(request.spec.trials)),
-                    amount(float(request.expected_cost)),
-                    amount(float(request.reservation)),
+                (
+                    [
+                        request.spec.model.name,
+                        amount(float(request.expected_cost)),
+                        amount(float(request.reservation)),
+                        ", ".join(_trials(request.spec.trials)),
+                        request.name,
+                    ],
                     request.reason,
-                ]
+                )
                 for request in step.start
             ],
-            right=[f"expected {currency}", f"reserved {currency}"],
+            right=money,
         )
         parts.append(section("would be probed first", probes))
     rows = ordered(step.rows)

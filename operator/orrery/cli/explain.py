@@ -16,7 +16,7 @@ from orrery.cli.commands import Output
 from orrery.cli.estimate import candidates
 from orrery.cli.failures import Exit
 from orrery.cli.reading import state_folder
-from orrery.cli.screen import answer, configuration, console, cost, facts, figure, grid, quality, section, write
+from orrery.cli.screen import answer, configuration, console, cost, facts, figure, listing, quality, section, write
 from orrery.local.files import StateError
 from orrery.local.publish import PLAN, ordered, read_rows, read_status, row_line
 from orrery.local.store import Store
@@ -111,22 +111,14 @@ def _flops(value: float | None) -> str:
 
 
 def _probes(records: list[ProbeRecord], currency: str) -> RenderableType:
-    return grid(
-        ["probe", "model", "state", "attempts", "seconds", currency or "cost", "remark"],
-        [
-            [
-                record.name,
-                record.spec.model.name,
-                "reused" if record.reused else record.state.value.lower(),
-                str(record.attempts),
-                f"{record.seconds:.1f}",
-                format_decimal(record.cost),
-                "" if record.reason in ("", "Completed", "Reused") else f"{record.reason}: {record.message}",
-            ]
-            for record in records
-        ],
-        right=["attempts", "seconds", currency or "cost"],
-    )
+    entries = []
+    for record in records:
+        state = "reused" if record.reused else record.state.value.lower()
+        cells = [record.name, record.spec.model.name, state, str(record.attempts), f"{record.seconds:.1f}"]
+        remark = "" if record.reason in ("", "Completed", "Reused") else f"{record.reason}: {record.message}"
+        entries.append(([*cells, format_decimal(record.cost)], remark))
+    numbers = ["attempts", "seconds", currency or "cost"]
+    return listing(["probe", "model", "state", *numbers], entries, right=numbers)
 
 
 def _measurements(record: ProbeRecord) -> list[dict[str, Any]]:
@@ -152,16 +144,10 @@ def _measured(records: list[ProbeRecord]) -> RenderableType:
             fidelity = trial["fidelity"]
             error = f" ± {figure(float(result['standardError']))}" if "standardError" in result else ""
             score = f"{float(result['score']):.3f}{error}" if "score" in result else result.get("message", "")
-            rows.append(
-                [
-                    entry["model"],
-                    trial["strategy"],
-                    configuration((p["name"], p["value"]) for p in trial["parameters"]),
-                    fidelity["method"]
-                    + (f", {fidelity['trainingExamples']} examples" if fidelity["trainingExamples"] else ""),
-                    score,
-                    str(result["items"]),
-                    result["outcome"],
-                ]
-            )
-    return grid(["model", "strategy", "configuration", "how", "score", "items", "outcome"], rows, right=["items"])
+            how = fidelity["method"]
+            if fidelity["trainingExamples"]:
+                how += f", {fidelity['trainingExamples']} examples"
+            pairs = configuration((p["name"], p["value"]) for p in trial["parameters"])
+            rows.append([entry["model"], trial["strategy"], how, score, str(result["items"]), result["outcome"], pairs])
+    columns = ["model", "strategy", "how", "score", "items", "outcome", "configuration"]
+    return listing(columns, [(row, "") for row in rows], right=["items"])

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
@@ -109,21 +108,13 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
-    """A plain table: a line under the head, nothing else. ``right`` columns hold numbers; the last one wraps."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for name in columns:
-        last = name == columns[-1]
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=not last, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    return table
-
-
 def listing(
     columns: Sequence[str], entries: Sequence[tuple[Sequence[str], str]], *, right: Sequence[str] = ()
 ) -> RenderableType:
-    """A table whose rows each have a sentence below them, at full width: reasons are too long for a column."""
+    """A table whose rows may each have a sentence below, at full width: reasons are too long for a column.
+
+    On a terminal that is too narrow, lines wrap; nothing is cut off.
+    """
     cells = [list(columns), *(list(row) for row, _ in entries)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from subprocess import Popen
@@ -110,6 +110,14 @@ def run(
         return _Run(plan, prices, facts, settings, advance, observer, stop).to_the_end()
 
 
+def without_starts(step: Step, records: Sequence[ProbeRecord]) -> Step:
+    """The step of a run that is ending: what it would have started is not, and no money is set aside for it."""
+    spend = step.status.spend
+    if spend is not None:
+        spend = spend.model_copy(update={"reserved": sum((record.reserved for record in records), Decimal(0))})
+    return replace(step, start=(), status=step.status.model_copy(update={"spend": spend}))
+
+
 class _Run:
     def __init__(
         self,
@@ -144,9 +152,11 @@ class _Run:
             running = self._in_flight()
             out_of_time = self._out_of_time()
             step = self.advance(*self._question(records, out_of_time), self.prices, self.facts)
+            ending = bool(self.stop.asked) or out_of_time
+            if ending:
+                step = without_starts(step, records)
             publish(self.settings.state, self.plan, step, time.time())
             self.observer.step(step, records)
-            ending = bool(self.stop.asked) or out_of_time
             if (step.finished or ending) and not running:
                 interrupted = bool(self.stop.asked) and not step.finished
                 return Answer(step, records, interrupted, out_of_time)
@@ -168,8 +178,6 @@ class _Run:
         """The plan to ask about: out of time, the same with nothing more to be started, so that it answers as it can."""
         if not out_of_time:
             return self.plan, records
-        from dataclasses import replace
-
         asked = max(1, sum(not record.reused for record in records))
         probing = self.plan.spec.probing.model_copy(update={"max_probes": asked, "retries": 0})
         spec = self.plan.spec.model_copy(update={"probing": probing})
