@@ -42,7 +42,7 @@ class Seen:
     seed: int
 
 
-def seen(task: Task, budget: int, seed: int) -> Seen:
+def seen(task: Task, budget: float, seed: int) -> Seen:
     full = task.sizes[-1]
     within = task.sizes <= full / budget
     return Seen(

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from orrery.laws.posterior import Array
 
-_PULLS = np.array([0.0, 0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03])
+PULLS = np.array([0.0, 0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03])
 _SLOPE_NOISES = np.array([0.001, 0.003, 0.006, 0.012, 0.02])
 _NOISES = np.array([0.003, 0.006, 0.012, 0.024])
 _LEVEL_SD, _SLOPE_SD = 0.4, 0.03
-_STEP_PROBABILITY, _STEP_SD = 0.02, 0.15
+STEP_PROBABILITY, _STEP_SD = 0.02, 0.15
 _ROUNDS = 20
 _LEARN_FROM = 128  # curves that the shared numbers are learned from; more change nothing but the time
 _BLOCK = 512
@@ -62,7 +62,15 @@ def kernel(x: Array, pull: float, scale: float = 1.0) -> tuple[Array, Array]:
 
 
 def forecast(
-    x: Array, deviations: Array, noise_sd: Array, at: Array, *, scale: float = 1.0, learn_from: int = _LEARN_FROM
+    x: Array,
+    deviations: Array,
+    noise_sd: Array,
+    at: Array,
+    *,
+    scale: float = 1.0,
+    learn_from: int = _LEARN_FROM,
+    pulls: Array = PULLS,
+    step_probability: float = STEP_PROBABILITY,
 ) -> Deviations:
     """Deviations at times ``at`` (p,) for n curves seen at times ``x`` (u,), all in doublings of the training size.
 
@@ -74,10 +82,12 @@ def forecast(
         Standard errors of the measurements, same scale.
     scale : float
         Size of everything relative to log losses: the grids are those of log losses times this.
+    pulls, step_probability
+        Grid of the pull, [0] for none; probability of a step after each size, 0 for none.
     """
     seen = np.isfinite(deviations)
     groups = _patterns(seen, noise_sd, scale)
-    grid = np.stack(np.meshgrid(_PULLS, _SLOPE_NOISES * scale, _NOISES * scale, indexing="ij"), -1).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(pulls, _SLOPE_NOISES * scale, _NOISES * scale, indexing="ij"), -1).reshape(-1, 3)
     few = np.linspace(0, len(deviations) - 1, min(learn_from, len(deviations))).astype(np.int64)
     evidence = np.zeros((len(few), len(grid)))
     place = np.full(len(deviations), -1)
@@ -85,15 +95,15 @@ def forecast(
     for rows, noise in groups:
         chosen, shown = rows[place[rows] >= 0], seen[rows[0]]
         if len(chosen):
-            factors = _factorise(x, shown, noise, at[:0], grid, scale)
+            factors = _factorise(x, shown, noise, at[:0], grid, scale, step_probability)
             evidence[place[chosen]] = _components(factors, deviations[np.ix_(chosen, shown)])[0]
-    weights, pulls = _learn(evidence.reshape(len(few), len(_PULLS), -1))
+    weights, posterior = _learn(evidence.reshape(len(few), len(pulls), -1))
     kept = weights > 1e-3 * weights.max()
-    pull_of = np.repeat(np.arange(len(_PULLS)), len(grid) // len(_PULLS))[kept]
+    pull_of = np.repeat(np.arange(len(pulls)), len(grid) // len(pulls))[kept]
     mean, variance = np.empty((2, len(deviations), len(at)))
     for rows, noise in groups:
         shown = seen[rows[0]]
-        factors = _factorise(x, shown, noise, at, grid[kept], scale)
+        factors = _factorise(x, shown, noise, at, grid[kept], scale, step_probability)
         for i in range(0, len(rows), _BLOCK):
             part = rows[i : i + _BLOCK]
             log_e, means, variances = _components(factors, deviations[np.ix_(part, shown)])
@@ -101,11 +111,11 @@ def forecast(
             # The pull belongs to the task: a curve moves the weights of q and noise, never those of the pull.
             for k in np.unique(pull_of):
                 own = pull_of == k
-                log_e[:, own] += np.log(pulls[k]) - _log_sum(log_e[:, own])[:, None]
+                log_e[:, own] += np.log(posterior[k]) - _log_sum(log_e[:, own])[:, None]
             w = np.exp(log_e - _log_sum(log_e)[:, None])
             mean[part] = np.einsum("nc,ncp->np", w, means)
             variance[part] = np.einsum("nc,ncp->np", w, variances + (means - mean[part][:, None]) ** 2)
-    return Deviations(mean, variance, _PULLS, pulls)
+    return Deviations(mean, variance, pulls, posterior)
 
 
 def _log_sum(values: Array) -> Array:
@@ -137,12 +147,14 @@ class _Factors:
     variance: Array  # (c, j, p)
 
 
-def _factorise(x: Array, seen: NDArray[np.bool_], noise: Array, at: Array, grid: Array, scale: float) -> _Factors:
+def _factorise(
+    x: Array, seen: NDArray[np.bool_], noise: Array, at: Array, grid: Array, scale: float, step_probability: float
+) -> _Factors:
     times, count = np.concatenate([x[seen], at]), int(seen.sum())
-    breaks = np.unique(x[seen])[1:]
+    breaks = np.unique(x[seen])[1:] if step_probability > 0 else x[:0]
     later = np.vstack([np.zeros(len(times)), (times >= breaks[:, None]).astype(np.float64)])
     steps = (scale * _STEP_SD) ** 2 * later[:, :, None] * later[:, None, :]
-    chance = min(_STEP_PROBABILITY, 0.5 / max(len(breaks), 1))
+    chance = min(step_probability, 0.5 / max(len(breaks), 1))
     log_step = np.log(np.append(1 - chance * len(breaks), np.full(len(breaks), chance)))
     by_pull = {pull: kernel(times, pull, scale) for pull in np.unique(grid[:, 0])}
     smooth = np.stack([by_pull[pull][0] + q**2 * by_pull[pull][1] for pull, q, _ in grid])

@@ -1,0 +1,195 @@
+"""What each part of the forecaster is worth, and what lost against it: ``rectified_ablation``.
+
+The cells of ``rectified``, forecast by the shipped model and by it with one part changed:
+
+- ``no_pull``: who is behind does not speed up (kappa = 0: smoothed lines);
+- ``no_step``: no odd run may shift a curve;
+- ``line_course``: the course of the task is the line through its last three averages instead of the rectified law;
+- ``blend_half``: half of it, half every curve's own rectified fit, on log losses;
+- ``family``, ``size``: measured models lean on their family or size as unmeasured ones do, as far as the evidence says so;
+- ``held_back``: the average of five laws (ours, rectified, power, accept-then-stop, last two points), each weighted by the
+  inverse square of its error on the largest seen size, forecast from the sizes up to a quarter of it;
+- ``slopes``: deviations by ridge regression on the last three slopes and the level, learned on the other tasks in DIR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orrery.laws import accept_then_stop, catch_up, pooled, power, priors, rectified
+from orrery.laws.posterior import Array, Link
+from tests.benchmarks.curves import Task, read_tasks
+from tests.benchmarks.harness import Outcome, Row, arguments, run
+from tests.benchmarks.rectified import BUDGETS, pearson, relative_accuracy, seen
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Log losses (n, m) at doublings 0 ... m - 1, the doubling asked for, and every curve's own rectified fit."""
+
+    task: Task
+    z: Array
+    goal: float
+    own: Array
+    others: list[Task]
+
+    def deviations(self, pulls: Array = catch_up.PULLS, step: float = catch_up.STEP_PROBABILITY) -> tuple[Array, Array]:
+        count = self.z.shape[1]
+        apart = self.z - self.own[:, :count].mean(axis=0)
+        found = catch_up.forecast(
+            np.arange(float(count)),
+            apart,
+            np.zeros_like(apart),
+            np.array([self.goal]),
+            pulls=pulls,
+            step_probability=step,
+        )
+        return found.mean[:, 0], found.variance[:, 0]
+
+    @property
+    def course(self) -> float:
+        return float(self.own[:, -1].mean())
+
+
+def cell(task: Task, others: list[Task], budget: int, seed: int) -> Cell:
+    s = seen(task, budget, seed)
+    prior = priors.shipped_prior(Link.LOG, task=s.task, seen=s.fingerprints)
+    fit = rectified.fit(s.sizes, s.losses, link=Link.LOG, prior=prior, seed=seed)
+    own = fit.predict(np.append(s.sizes, s.target)).mean
+    return Cell(task, np.log(s.losses), float(np.log2(s.target / s.sizes[0])), own, others)
+
+
+def shipped(c: Cell) -> Array:
+    return np.asarray(c.course + c.deviations()[0])
+
+
+def line_course(c: Cell) -> Array:
+    mean = c.z.mean(axis=0)
+    ahead = c.goal - (c.z.shape[1] - 1)
+    return np.asarray(mean[-1] + ahead * (mean[-1] - mean[-3]) / 2 + c.deviations()[0])
+
+
+def leaning(feature: Callable[[Task], Array]) -> Callable[[Cell], Array]:
+    """Gaussian-process smoothing of the deviations over a feature, its strengths averaged by evidence."""
+
+    def forecast(c: Cell) -> Array:
+        d, variance = c.deviations()
+        similar = feature(c.task)
+        logs, means = [], []
+        for own in (0.02, 0.05, 0.1, 0.2, 0.4):
+            for shared in (0.0, 0.03, 0.06, 0.12, 0.25):
+                k = own**2 * np.eye(len(d)) + shared**2 * similar
+                root = np.linalg.cholesky(k + np.diag(variance))
+                white = np.linalg.solve(root, d)
+                logs.append(-0.5 * white @ white - np.log(np.diag(root)).sum())
+                means.append(k @ np.linalg.solve(root.T, white))
+        weight = np.exp(np.array(logs) - max(logs))
+        return np.asarray(c.course + weight @ np.array(means) / weight.sum())
+
+    return forecast
+
+
+def families(task: Task) -> Array:
+    names = np.array(task.families)
+    return np.asarray(names[:, None] == names, dtype=np.float64)
+
+
+def sizes(task: Task) -> Array:
+    logs = np.log(task.parameters)
+    scaled = (logs - logs.mean()) / logs.std()
+    return np.asarray(np.outer(scaled, scaled))
+
+
+def held_back(c: Cell) -> Array:
+    def laws(part: Task, budget: float) -> Array:
+        s = seen(part, budget, 0)
+        link, at = Link.LOG, [s.target]
+        prior = priors.shipped_prior(link, task=c.task.name, seen=priors.fingerprints(c.task.losses))
+        return np.stack(
+            [
+                p.mean[:, 0]
+                for p in (
+                    pooled.forecast(s.sizes, s.losses, at, link=link, prior=prior),
+                    rectified.fit(s.sizes, s.losses, link=link, prior=prior).predict(at),
+                    power.fit(s.sizes, s.losses, link=link).predict(at),
+                    accept_then_stop.fit(s.sizes, s.losses, link=link).predict(at),
+                    accept_then_stop.last_points(s.sizes, s.losses, link=link).predict(at),
+                )
+            ]
+        )
+
+    count = c.z.shape[1]
+    early = replace(c.task, sizes=c.task.sizes[:count], losses=c.task.losses[:, :count])
+    error = np.abs(laws(early, 4) - c.z[:, -1]).mean(axis=1)
+    weight = error**-2 / (error**-2).sum()
+    return np.asarray(weight @ laws(c.task, c.task.sizes[-1] / c.task.sizes[count - 1]))
+
+
+def slopes(c: Cell) -> Array:
+    """Future fall a doubling, as deviation from its mean over models, by ridge on slopes and level of the other tasks."""
+
+    def features(z: Array, last: int) -> Array:
+        f = np.column_stack([*(z[:, last - i - 1] - z[:, last - i] for i in range(3)), z[:, last]])
+        return np.asarray(f - f.mean(axis=0))
+
+    last, ahead = c.z.shape[1] - 1, round(c.goal) - c.z.shape[1] + 1
+    x = np.vstack([features(np.log(t.losses), last) for t in c.others])
+    falls = [(np.log(t.losses)[:, last] - np.log(t.losses)[:, last + ahead]) / ahead for t in c.others]
+    y = np.concatenate([f - f.mean() for f in falls])
+    scale = x.std(axis=0)
+    weight = np.linalg.solve((x / scale).T @ (x / scale) + 0.1 * len(y) * np.eye(4), (x / scale).T @ y)
+    return np.asarray(c.course + c.z[:, -1] - c.z[:, -1].mean() - ahead * (features(c.z, last) / scale) @ weight)
+
+
+VARIANTS: dict[str, Callable[[Cell], Array]] = {
+    "shipped": shipped,
+    "no_pull": lambda c: c.course + c.deviations(pulls=np.zeros(1))[0],
+    "no_step": lambda c: c.course + c.deviations(step=0.0)[0],
+    "line_course": line_course,
+    "blend_half": lambda c: (shipped(c) + c.own[:, -1]) / 2,
+    "family": leaning(families),
+    "size": leaning(sizes),
+    "held_back": held_back,
+    "slopes": slopes,
+}
+
+
+def measure(tasks: list[Task], seed: int) -> Outcome:
+    rows: list[Row] = []
+    for task in tasks:
+        others = [t for t in tasks if t is not task and np.array_equal(t.sizes, task.sizes)]
+        truth = task.losses[:, -1]
+        for budget in BUDGETS:
+            c = cell(task, others, budget, seed)
+            for name, variant in VARIANTS.items():
+                if name == "slopes" and not others:
+                    continue
+                forecast = np.exp(variant(c))
+                scores = {
+                    "pearcorr": float(pearson(forecast, truth)),
+                    "relacc": relative_accuracy(forecast, truth),
+                    "abs_ln_error": float(np.abs(np.log(forecast / truth)).mean()),
+                }
+                rows.append({"task": task.name, "budget": budget, "variant": name, **scores})
+    table, summary = [], {}
+    for name in dict.fromkeys(r["variant"] for r in rows):
+        line: Row = {"variant": name}
+        for task_name in (None, *(t.name for t in tasks)):
+            chosen = [r for r in rows if r["variant"] == name and task_name in (None, r["task"])]
+            for metric in ("pearcorr", "relacc", "abs_ln_error"):
+                key = f"{task_name + '.' if task_name else ''}{metric}"
+                line[key] = summary[f"{name}.{key}"] = float(np.mean([r[metric] for r in chosen]))
+        table.append(line)
+    return Outcome(rows, summary, [("rectified_ablation", table)])
+
+
+def main() -> None:
+    args = arguments(__doc__, data="folder with one csv a task")
+    run("rectified_ablation", args, lambda: measure(read_tasks(args.data), args.seed))
+
+
+if __name__ == "__main__":
+    main()
