@@ -132,7 +132,9 @@ def measure(tasks: list[str]) -> harness.Outcome:
     """All tasks."""
     rows = []
     for task in tasks:
-        missing = [f.candidate for f in full_trials(plan(task)) if f.trial.name not in exhaustive.load(task)["rows"]]
+        missing = [
+            f.candidate for f in full_trials(plan(task)) if exhaustive.key_of(f) not in exhaustive.load(task)["rows"]
+        ]
         if missing:
             raise SystemExit(
                 f"{len(missing)} full trials of {task} were never measured: run "

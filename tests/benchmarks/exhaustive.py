@@ -33,6 +33,11 @@ def path_of(task: str) -> Path:
     return KEPT / f"{task.rpartition('/')[2]}.json"
 
 
+def key_of(full: Full) -> str:
+    """A trial's name says nothing of its model."""
+    return f"{full.model.name}/{full.trial.name}"
+
+
 def load(task: str) -> dict[str, Any]:
     """Measurements of a task so far: ``{command, commit, machine, rows: {trial: {...}}, loads: [...]}``."""
     path = path_of(task)
@@ -53,7 +58,7 @@ def measure(task: str) -> dict[str, Any]:
     asked = plan(task)
     kept = load(task)
     for model in asked.spec.models:
-        todo = [f for f in full_trials(asked) if f.model.name == model.name and f.trial.name not in kept["rows"]]
+        todo = [f for f in full_trials(asked) if f.model.name == model.name and key_of(f) not in kept["rows"]]
         # the longest last: a report after each trial, so an ended run loses one trial at the most
         for start in range(0, len(todo), BATCH):
             batch = todo[start : start + BATCH]
@@ -107,7 +112,7 @@ def _keep(kept: dict[str, Any], model: Model, batch: Sequence[Full], report: dic
     kept["task_facts"] = report.get("taskFacts")
     for result in in_cpu_seconds(report["trials"], cpu):
         trial = trials[result["name"]]
-        kept["rows"][result["name"]] = {
+        kept["rows"][key_of(names[result["name"]])] = {
             "candidate": names[result["name"]].candidate,
             "model": model.name,
             "strategy": trial.strategy,

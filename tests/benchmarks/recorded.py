@@ -46,8 +46,7 @@ class World:
     def result(self, model: str, trial: Trial) -> TrialResult | None:
         """What a trial measured, if it ever ran."""
         for source in (self.grid["rows"], self.probes["rows"]):
-            row = source.get(f"{model}/{trial.name}") or source.get(trial.name)
-            if row is not None and row["model"] == model:
+            if (row := source.get(f"{model}/{trial.name}")) is not None:
                 return TrialResult.model_validate(row["result"])
         return None
 
