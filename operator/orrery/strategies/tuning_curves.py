@@ -2,11 +2,12 @@
 
 Link-scale score of configuration c trained on n examples::
 
-    score(c, n) = start + (curve(n) - start) * learned(c, n) - harm(c) + effect(c, n) + noise
+    score(c, n) = start + (curve(n * passes^p) - start) * learned(c, n) - harm(c) + effect(c, n) + noise
 
-``curve`` is the rectified scaling law (arXiv 2402.02314), started by the zero-shot score when there is one. ``learned``
-says how much of it the training reaches: 1 - exp(-(lr * steps / need)^.8), since a small learning rate over few steps
-leaves the model as it was. ``harm`` grows with the learning rate past what the model bears. The law's unknowns are
+``curve`` is the rectified scaling law (arXiv 2402.02314), started by the zero-shot score when there is one; going through
+the examples again counts as a power p of new ones (up to four epochs nearly as much: Muennighoff et al. 2023, arXiv
+2305.16264). ``learned`` says how much of it the training reaches: 1 - exp(-(lr * steps * rank^q / need)^.8), since a small
+learning rate over few steps leaves the model as it was, and wider adapters move further. ``harm`` grows with the learning rate past what the model bears. The law's unknowns are
 draws, weighted by the marginal likelihood of what was measured; ``effect`` is a Gaussian process over log learning rate,
 log epochs, log rank and log n, so one configuration informs its neighbours and a small size the full one. Kinds of
 training (LoRA, QLoRA, all weights) share the law and most of the effects, their learning rates counted from where each
@@ -41,15 +42,18 @@ _LEARNING_POWER = 0.8
 _NEED, _NEED_SD = 2.0, 1.3  # learning rate (as a share of the harmful one) x steps that learns most; sd of its ln
 _HARM_SD = 1.0  # ln lr
 _HARM = 0.4  # logit lost for every factor e of learning rate beyond the limit, about 3 times this
-_EFFECT_SD = 0.30  # of a configuration, logit
+_EFFECT_SD = 0.22  # of a configuration, logit
 _HEAD_SHARE = (0.6, 1.0)  # of a curve that a head on frozen features reaches already
-_KIND_SD = 0.15  # of a kind of training as a whole
-_OWN_SD = 0.10  # of a configuration at one size, seen by no neighbour
+_EPOCH_POWER, _EPOCH_POWER_HEAD = (0.4, 1.0), (0.0, 0.6)  # p; less where a fitted head has seen the examples already
+_RANK_POWER = (0.3, 1.1)  # q
+_USUAL_RANK = 8.0
+_KIND_SD = 0.12  # of a kind of training as a whole
+_OWN_SD = 0.07  # of a configuration at one size, seen by no neighbour
 _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halves what is shared, about
 _SIZE_LENGTH = 1.5  # ln n
-_SIZE_SHARED = 0.5  # share of an effect that is the same at every size
-_SEED_SD = 0.12  # another seed, at many examples
-_SEED_SD_SMALL = 0.35  # at few
+_SIZE_SHARED = 0.75  # share of an effect that is the same at every size
+_SEED_SD = 0.08  # another seed, at many examples
+_SEED_SD_SMALL = 0.25  # at few
 
 
 #: Error rates of fine-tuned classifiers from a handful of examples to thousands. Next to ``rectified.ERROR_PRIOR`` the
@@ -57,7 +61,7 @@ _SEED_SD_SMALL = 0.35  # at few
 #: examples or from 2,000, and others not at all.
 _ERROR_PRIOR = replace(
     rectified.ERROR_PRIOR,
-    mean=np.array([0.8, -2.0, np.log(120.0), np.log(0.8)]),
+    mean=np.array([0.8, -2.0, np.log(120.0), np.log(0.9)]),
     covariance=np.diag([1.6, 1.3, 1.8, 0.4]) ** 2,
 )
 
@@ -140,6 +144,8 @@ class _Draws:
     start: Array
     need: Array
     limit: Array
+    again: Array  #: p
+    width: Array  #: q
     head: Array  #: share of the curve that is reached without any training of the model (a fitted head)
     log_weight: Array
 
@@ -161,9 +167,11 @@ def _draw(fitted_head: bool, zero_shot: tuple[float, float] | None, link: Link, 
         start = np.full(len(law), value)
     random = np.random.default_rng(seed + 1)
     unit, share = random.standard_normal((2, len(law))), random.uniform(*_HEAD_SHARE, len(law))
+    again = random.uniform(*(_EPOCH_POWER_HEAD if fitted_head else _EPOCH_POWER), len(law))
+    width = random.uniform(*_RANK_POWER, len(law))
     need, limit = np.log(_NEED) + _NEED_SD * unit[0], _HARM_SD * unit[1]
     head = share if fitted_head else np.zeros(len(law))
-    return _Draws(law, start, need, limit, head, log_weight)
+    return _Draws(law, start, need, limit, again, width, head, log_weight)
 
 
 class TuningCurves:
@@ -237,19 +245,22 @@ class TuningCurves:
 
     def _law(self, points: Points) -> Array:
         """The law's score of each draw at each point, (k, p)."""
-        # Rank leaves the law alone: its costly part is computed once for each rate, epochs and size.
+        # Many configurations are one to the law: its costly part is computed once for each.
         proxy = points.kind == _PROXY
         rows, place = np.unique(
-            np.stack([points.learning_rate, points.epochs, points.examples, proxy], axis=1), axis=0, return_inverse=True
+            np.stack([points.learning_rate, points.epochs, points.rank, points.examples, proxy], axis=1),
+            axis=0,
+            return_inverse=True,
         )
         return np.asarray(self._learned(*rows.T)[:, place.reshape(-1)])
 
-    def _learned(self, learning_rate: Array, epochs: Array, examples: Array, proxy: Array) -> Array:
+    def _learned(self, learning_rate: Array, epochs: Array, rank: Array, examples: Array, proxy: Array) -> Array:
         d = self.draws
-        sizes, place = np.unique(examples, return_inverse=True)
-        reach = rectified.curve(d.law, np.exp(sizes), self.link, self.chance)[:, place.reshape(-1)]
-        steps = np.log(update_steps(np.exp(examples), np.exp(epochs)))
-        work = _LEARNING_POWER * (learning_rate + steps - d.need[:, None])
+        size, asked = np.exp(examples), np.exp(epochs)
+        more = np.where(proxy > 0, 0.0, np.log(passes(size, asked)))
+        reach = rectified.curve(d.law, np.exp(examples + d.again[:, None] * more), self.link, self.chance)
+        amount = learning_rate + np.log(update_steps(size, asked)) + d.width[:, None] * (rank - np.log(_USUAL_RANK))
+        work = _LEARNING_POWER * (amount - d.need[:, None])
         learned = d.head[:, None] - (1 - d.head[:, None]) * np.expm1(-np.exp(np.clip(work, -30, 30)))
         learned = np.where(proxy > 0, 1.0, learned)  # a head on frozen features is fitted to the end, and harms nothing
         excess = np.where(proxy > 0, -30.0, learning_rate - d.limit[:, None])

@@ -146,10 +146,8 @@ def test_longer_prompts_cost_more_to_serve_and_nothing_to_adapt() -> None:
 
 def test_random_demonstrations_are_one_prefix_when_probed() -> None:
     g = group("InContext", shots=[16], retriever=["random", "bm25"])
-    flops = {
-        dict((p.name, p.value) for p in q.trial.parameters).get("retriever"): q.inference_flops
-        for q in registry.get("InContext").proposals(g)
-    }
+    proposals = registry.get("InContext").proposals(g)
+    flops = {p.value: q.inference_flops for q in proposals for p in q.trial.parameters if p.name == "retriever"}
     assert flops["bm25"] > 3 * flops["random"]
 
 
