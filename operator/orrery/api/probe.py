@@ -90,7 +90,9 @@ def digest(value: Any) -> str:
 
 def data_identity(task: Task) -> dict[str, Any]:
     """What makes two measurements comparable: data, template, type, metric and output bound."""
-    return task.to_wire()
+    identity = task.to_wire()
+    identity["metric"].pop("direction", None)  # the metric's own, whether it was written out or not
+    return identity
 
 
 def model_identity(model: Model) -> dict[str, Any]:
