@@ -13,6 +13,7 @@ Successive halving and ASHA see train loss (the better signal), or validation ac
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Pool:
     """n runs with k checkpoints: everything (n, k) but final accuracy and trained parameters (n,)."""
 
     names: list[str]
+    left_out: int
     accuracy: Array
     parameters: Array
     loss: Array
@@ -44,8 +46,8 @@ class Pool:
     elapsed: Array
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
-        arrays = (v[rows] for k, v in vars(self).items() if k != "names")
-        return Pool([self.names[i] for i in rows], *arrays)
+        arrays = (v[rows] for v in vars(self).values() if isinstance(v, np.ndarray))
+        return Pool([self.names[i] for i in rows], self.left_out, *arrays)
 
 
 #: What a policy gives: score of every run (higher is better) and the checkpoints it paid for.
@@ -60,7 +62,7 @@ def read_pool(folder: Path) -> Pool:
     by_run: dict[str, list[dict[str, str]]] = {r["run"]: [] for r in runs}
     for p in points:
         by_run.get(p["run"], []).append(p)
-    length = max(len(v) for v in by_run.values())
+    length = Counter(len(v) for v in by_run.values()).most_common(1)[0][0]  # others have no common checkpoints
     runs = [r for r in runs if len(by_run[r["run"]]) == length]
     for r in runs:
         by_run[r["run"]].sort(key=lambda p: int(p["step"]))
@@ -70,6 +72,7 @@ def read_pool(folder: Path) -> Pool:
 
     return Pool(
         [r["run"] for r in runs],
+        len(by_run) - len(runs),
         np.array([float(r["test_acc"]) for r in runs]),
         np.array([float(r["trainable"]) for r in runs]),
         column("train loss"),
@@ -195,7 +198,7 @@ def measure(pool: Pool, seed: int) -> Outcome:
         rows += [{"policy": name, "pool": i, **p} for i, p in enumerate(parts)]
         prefix = "" if name == "orrery" else f"{name}."
         summary |= {f"{prefix}{k}": v for k, v in whole.items()}
-    return Outcome(rows, {"runs": len(pool.names), **summary}, [("early_pick", table)])
+    return Outcome(rows, {"runs": len(pool.names), "runs_left_out": pool.left_out, **summary}, [("early_pick", table)])
 
 
 def main() -> None:
