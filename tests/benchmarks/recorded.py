@@ -16,6 +16,7 @@ from typing import Any
 
 from orrery.api.plan import AdaptationPlan
 from orrery.api.probe import ProbeSpec, Report, TaskFacts, Trial, TrialResult, probe_name
+from orrery.api.quantities import money
 from orrery.costs.prices import Prices
 from orrery.planning.advance import advance
 from orrery.planning.types import ProbeRecord, ProbeRequest, ProbeState, Step
@@ -99,8 +100,8 @@ class World:
         """A probe that was run to its end."""
         report = self.run(request.spec)
         spent = self.start_seconds(request.spec.model.name) + sum(seconds(r) for r in report.trials)
-        price = Prices(PRICES)
-        cost = Decimal(repr(round(spent, 3))) / 3600 * price.price_list.spec.accelerators[0].price_per_hour
+        price = Prices(PRICES).price_list.spec.accelerators[0].price_per_hour
+        cost = money(Decimal(repr(round(spent, 3))) / 3600 * price)
         return ProbeRecord(
             name=request.name,
             spec=request.spec,
