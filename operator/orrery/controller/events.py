@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import queue
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,6 +19,8 @@ from orrery.planning.types import ProbeRequest
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
+#: Events that wait to be written; more are dropped, since old news is the least worth.
+_WAITING = 10_000
 
 
 @dataclass
@@ -26,6 +30,22 @@ class Recorder:
     server: Server
     instance: str = "orrery"
     _told: dict[str, None] = field(default_factory=dict)
+    _waiting: queue.Queue[Object | None] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """From now on ``run`` writes, so that nobody who works on a plan waits for news about it."""
+        self._waiting = queue.Queue(_WAITING)
+
+    def run(self) -> None:
+        """Write until ``close``; in a thread, after ``start``."""
+        while self._waiting is not None and (event := self._waiting.get()) is not None:
+            self._write(event)
+
+    def close(self) -> None:
+        """``run`` returns after what it has."""
+        if self._waiting is not None:
+            with contextlib.suppress(queue.Full):
+                self._waiting.put_nowait(None)
 
     def started(self, plan: AdaptationPlan, request: ProbeRequest, number: int) -> None:
         """A probe attempt was started."""
@@ -89,10 +109,19 @@ class Recorder:
             "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "count": 1,
         }
+        if self._waiting is None:
+            self._write(event)
+            return
+        try:
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            log.debug("event %s dropped: %d wait already", reason, _WAITING)
+
+    def _write(self, event: Object) -> None:
         try:
             self.server.create(EVENTS, event)
         except ServerError as error:
-            log.debug("event %s not written: %s", reason, error)
+            log.debug("event %s not written: %s", event["reason"], error)
 
 
 def _reference(plan: AdaptationPlan) -> Object:

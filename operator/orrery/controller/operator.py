@@ -63,7 +63,12 @@ class Operator:
     def start(self) -> None:
         """Start the Lease's thread, the workers and the resync."""
         self._resynced = self.clock()
-        targets = [("lease", self.fence.run), ("resync", self._keep_synced)]
+        self.reconciler.recorder.start()
+        targets = [
+            ("lease", self.fence.run),
+            ("resync", self._keep_synced),
+            ("events", self.reconciler.recorder.run),
+        ]
         targets += [(f"worker-{i}", self._work) for i in range(self.workers)]
         for name, target in targets:
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -77,6 +82,7 @@ class Operator:
         for thread in self._threads:
             if thread.name.startswith("worker"):
                 thread.join(timeout=15)
+        self.reconciler.recorder.close()
         self.fence.release()
 
     # ---- what the watches show
@@ -88,6 +94,8 @@ class Operator:
             self.world.saw_pod(body, gone=deleted)
             return
         self._overdue.pop((resource.kind, key_of(body)), None)
+        if resource is JOBS:
+            self.reconciler.probing.unmade.pop(key_of(body), None)
         if deleted:
             self.world.drop(resource, body)
         elif not self.world.put(resource, body) and resource is not PROBES:

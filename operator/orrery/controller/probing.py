@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -36,7 +36,7 @@ from orrery.controller.server import (
     Refused,
     Server,
 )
-from orrery.controller.world import World, key_of
+from orrery.controller.world import Key, World, key_of
 from orrery.costs.prices import Prices
 from orrery.planning.reports import merge
 from orrery.planning.types import ProbeRequest
@@ -80,6 +80,9 @@ class Probing:
     recorder: Recorder
     may_write: Callable[[], bool]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    #: Jobs, with the plan that pays, that this very process sets money aside for and has not seen yet. Of others nobody knows
+    #: whether they were made and deleted since, so those are never made again: one attempt, one Job.
+    unmade: dict[Key, str] = field(default_factory=dict)
 
     def fence(self) -> None:
         """Raises Fenced unless the Lease is surely held for now."""
@@ -106,6 +109,8 @@ class Probing:
     def _look(self, plan: Object, probe: Probe, attempt: Attempt) -> float:
         namespace = key_of(plan)[0]
         job = self.world.get(JOBS, (namespace, attempt.job_name))
+        if job is not None:
+            self.unmade.pop((namespace, attempt.job_name), None)
         if job is None:
             try:
                 job = self.server.get(JOBS, namespace, attempt.job_name)
@@ -192,27 +197,35 @@ class Probing:
             self.recorder.pending(plan, probe.name, attempt)
 
     def _unmade(self, plan: Object, probe: Probe, attempt: Attempt) -> float:
-        """A reservation whose Job was never made: ``resume`` makes it, unless nobody wants it any more."""
+        """A reservation without a Job: ``resume`` makes it if that can be done safely, else it is given up."""
+        namespace, name = key_of(plan)
+        mine = self.unmade.get((namespace, attempt.job_name)) == name
         left = VOID_SECONDS - self._age(attempt)
-        if left > 0:
+        if mine and left > 0:
             return min(left, LOOK_SECONDS)
+        # it is given back when its Job was surely never made; else whoever deleted it may have let it run until now
+        wall = 0.0 if mine else min(self._age(attempt), float(probe.spec.deadline_seconds))
+        accelerator = Accelerated.of(plan, probe.spec.accelerator)
+        self.unmade.pop((namespace, attempt.job_name), None)
         closed = attempt.model_copy(
             update={
                 "phase": "Failed",
-                "cost": Decimal(0),
-                "seconds": Decimal(0),
+                "cost": ended.charge(attempt, wall),
+                "seconds": Decimal(repr(round(wall * accelerator.count, 3))),
                 "finished_at": ended.timestamp(self.clock()),
                 "reason": "NotStarted",
-                "message": "its Job was never made; nothing ran and nothing is charged",
+                "message": "its Job was never made; nothing ran and nothing is charged"
+                if mine
+                else "there is no Job of it, made and deleted or never made; charged as if it had run until now",
             }
         )
-        self._record(plan, probe, Accelerated.of(plan, probe.spec.accelerator), ended.Seen(closed))
+        self._record(plan, probe, accelerator, ended.Seen(closed))
         return 0.0
 
     # ---- starting
 
     def resume(self, plan: AdaptationPlan, body: Object, probes: Iterable[Probe]) -> None:
-        """Make the Jobs of this plan's reservations that have none, since a predecessor was ended in between."""
+        """Make the Jobs of this plan's reservations that have none, since the API server did not answer before."""
         around = environments(plan.spec, self.jobs)
         for probe in probes:
             last = probe.status.attempts[-1] if probe.status.attempts else None
@@ -221,7 +234,12 @@ class Probing:
             key = (plan.metadata.namespace, last.job_name)
             same = last.environment == around.get(probe.spec.accelerator)
             # not later: then it is given back, by an operator that need not see this Job
-            if same and self.world.version(JOBS, key) is None and self._age(last) < VOID_SECONDS:
+            if (
+                same
+                and self.unmade.get(key) == last.paid_by
+                and self.world.version(JOBS, key) is None
+                and self._age(last) < VOID_SECONDS
+            ):
                 self._create_job(plan, body, probe, last.number)
 
     def start_all(
@@ -232,21 +250,18 @@ class Probing:
         requests: Sequence[ProbeRequest],
         attempts: Mapping[str, int],
     ) -> bool:
-        """Start what was asked for; whether the world has changed by it. ``attempts``: how many each probe had then."""
-        changed = False
-        for request in requests:
-            self._start(plan, body, prices, request, attempts.get(request.name, 0))
-            changed = True
-        return changed
+        """Start what was asked for; whether all of it was, as asked. ``attempts``: how many each probe had then."""
+        started = [self._start(plan, body, prices, request, attempts.get(request.name, 0)) for request in requests]
+        return all(started)
 
     def _start(
         self, plan: AdaptationPlan, body: Object, prices: PriceList, request: ProbeRequest, attempts: int
-    ) -> None:
-        """Reserve, then start; nothing when another plan was quicker with the same probe."""
+    ) -> bool:
+        """Reserve, then start; False when another plan was quicker with the same probe."""
         self.fence()
         probe = self._ensure(plan, body, request)
         if len(probe.status.attempts) != attempts:
-            return
+            return False
         number = attempts + 1
         accelerator = next(a for a in plan.spec.accelerators if a.name == request.spec.accelerator)
         reserved = Attempt(
@@ -262,12 +277,17 @@ class Probing:
         after = probe.status.model_copy(
             update={"phase": "Pending", "attempts": [*probe.status.attempts, reserved], "reason": None, "message": None}
         )
+        job = plan.metadata.namespace, reserved.job_name
+        self.unmade[job] = plan.metadata.name  # before it is written: the answer may be lost, and the reservation not
         try:
             probe = self.write_status(probe, after)
         except Conflict:
-            return
+            if self.unmade.get(job) == plan.metadata.name:
+                del self.unmade[job]
+            return False
         self._create_job(plan, body, probe, number)
         self.recorder.started(plan, request, number)
+        return True
 
     def _ensure(self, plan: AdaptationPlan, body: Object, request: ProbeRequest) -> Probe:
         key = (plan.metadata.namespace, request.name)
@@ -315,6 +335,7 @@ class Probing:
         except Conflict:
             made = self.server.get(JOBS, plan.metadata.namespace, job_name(probe.name, attempt))
         self.world.put(JOBS, made)
+        self.unmade.pop((plan.metadata.namespace, job_name(probe.name, attempt)), None)
         for sentence in features.dropped(manifest, made):
             self.recorder.server_lacks(body, sentence)
 

@@ -24,6 +24,7 @@ from orrery.controller.records import Probe, deleted, records, task_key
 from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, Conflict, NotFound, Object, Refused
 from orrery.controller.world import Key, key_of
 from orrery.planning.advance import advance
+from orrery.planning.status import progress
 from orrery.planning.types import ProbeRecord, Step
 
 log = logging.getLogger(__name__)
@@ -129,10 +130,17 @@ class Reconciler:
         attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
         of = self._inputs(plan, body, priced)
         step = self._advance(plan, body, prices)
-        if self.probing.start_all(plan, body, prices, step.start, attempts):
+        if step.start:
             # what was started is told at once, with the money that is set aside for it
-            of = self._inputs(plan, body, priced)
-            step = self._advance(plan, body, prices)
+            asked = {request.name for request in step.start}
+            as_asked = self.probing.start_all(plan, body, prices, step.start, attempts)
+            before, of = of, self._inputs(plan, body, priced)
+            others = [[pair for pair in versions[-1] if pair[0] not in asked] for versions in (before, of)]
+            if as_asked and others[0] == others[1]:
+                step = replace(step, start=(), status=self._after_start(plan, body, step.status))
+            else:
+                of = self._inputs(plan, body, priced)
+                step = self._advance(plan, body, prices)
         changed = self.probing.share(plan, body, self._probes(plan))
         pending = self._publish(plan, body, step)
         if step.start or pending is not None or changed:
@@ -155,6 +163,16 @@ class Reconciler:
                 update={"inputs": told.inputs.model_copy(update={"image": self.probing.jobs.image[:253]})}
             )
         return replace(step, status=told)
+
+    def _after_start(self, plan: AdaptationPlan, body: Object, told: PlanStatus) -> PlanStatus:
+        """The status of a step, all of whose probes were started: it counts their money already, and now where they stand.
+
+        Asking again would only say this: with them in flight, nothing more is worth starting.
+        """
+        assert told.progress is not None
+        _, known = self._question(plan, body)
+        remaining = told.progress.estimated_remaining_seconds
+        return told.model_copy(update={"progress": progress(known, 0, remaining)})
 
     # ---- reading
 

@@ -1,0 +1,174 @@
+"""Starting probes: one attempt has one Job, whatever happens between setting money aside and seeing the Job."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from orrery.api.pricelist import PriceList
+from orrery.controller.events import Recorder
+from orrery.controller.jobs import JobSettings
+from orrery.controller.metrics import Metrics
+from orrery.controller.probing import Probing
+from orrery.controller.server import JOBS, PROBES, Conflict, NotFound, ServerError
+from orrery.controller.world import World
+from orrery.planning.types import ProbeRequest
+from tests.unit.controller import factory
+
+pytestmark = pytest.mark.unit
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+PRICES = PriceList.model_validate(
+    {
+        "metadata": {"name": "cloud"},
+        "spec": {
+            "currency": "USD",
+            "source": "made up",
+            "date": "2026-01-01",
+            "accelerators": [{"name": "l4", "pricePerHour": "3.6"}],
+        },
+    }
+)
+
+
+class Objects:
+    """As much of an API server as starting probes needs: names are unique, and versions must match."""
+
+    def __init__(self):
+        self.held, self.version, self.failing, self.made = {}, 0, [], []
+
+    def create(self, resource, body):
+        self._fail(f"create {resource.kind}")
+        key = resource.kind, body["metadata"]["name"]
+        if key in self.held:
+            raise Conflict(409, "exists")
+        self.made.append(key)
+        landed = self._store(key, body)
+        self._fail(f"created {resource.kind}")
+        return landed
+
+    def replace(self, resource, body, subresource=None):
+        key = resource.kind, body["metadata"]["name"]
+        if self.held[key]["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+            raise Conflict(409, "changed")
+        landed = self._store(key, body)
+        self._fail(f"replaced {resource.kind}")
+        return landed
+
+    def get(self, resource, namespace, name):
+        if (resource.kind, name) not in self.held:
+            raise NotFound(404, name)
+        return self.held[resource.kind, name]
+
+    def list(self, resource, namespace, selector=None):
+        return iter(())
+
+    def _store(self, key, body):
+        self.version += 1
+        meta = {"uid": f"uid-{key[1]}", "namespace": "team-a", **body["metadata"], "resourceVersion": str(self.version)}
+        self.held[key] = {**body, "kind": key[0], "metadata": meta}
+        return self.held[key]
+
+    def _fail(self, what):
+        if what in self.failing:
+            self.failing.remove(what)
+            raise ServerError(0, "no answer")
+
+
+class Case:
+    def __init__(self):
+        self.server = Objects()
+        self.plan = factory.plan()
+        meta = {"name": "support", "namespace": "team-a", "uid": "plan-uid"}
+        self.body = {"metadata": meta, "spec": self.plan.to_wire()["spec"]}
+        probe = factory.probe(self.plan)
+        self.request = ProbeRequest(
+            name=probe.metadata.name,
+            spec=probe.spec,
+            attempt=1,
+            reservation=Decimal("0.6"),
+            expected_cost=Decimal("0.1"),
+            reason="first",
+        )
+        self.job = JOBS.kind, f"{self.request.name}-1"
+        self.now = BEGUN
+        self.operator()
+
+    def operator(self):
+        """A new process: what was only remembered is gone, what is on the server is read."""
+        self.world = World()
+        for (kind, _), body in self.server.held.items():
+            self.world.put(next(r for r in (PROBES, JOBS) if r.kind == kind), body)
+        recorder = Recorder(type("Mute", (), {"create": lambda *_: None})())
+        settings = JobSettings("probe:1")
+        self.probing = Probing(
+            self.server, self.world, settings, Metrics(), recorder, lambda: True, clock=lambda: self.now
+        )
+
+    def start(self):
+        return self.probing.start_all(self.plan, self.body, PRICES, [self.request], {})
+
+    def look(self, seconds=1.0):
+        """One turn, ``seconds`` later; gives the attempt."""
+        self.now += timedelta(seconds=seconds)
+        for body in [b for (kind, _), b in self.server.held.items() if kind == PROBES.kind]:
+            self.world.put(PROBES, body)
+        probes = self.world.probes_for("team-a", "support", None)
+        self.probing.observe(self.body, probes)
+        self.probing.resume(self.plan, self.body, self.world.probes_for("team-a", "support", None))
+        probe = self.world.probe(("team-a", self.request.name))
+        return probe.status.attempts[-1]
+
+
+def test_the_worst_case_is_written_before_the_job_is_made():
+    case = Case()
+    case.server.failing = ["create Job"]
+    with pytest.raises(ServerError):
+        case.start()
+    assert case.server.held[PROBES.kind, case.request.name]["status"]["attempts"][0]["reserved"] == "0.6"
+    assert case.server.made.count(case.job) == 0
+
+
+@pytest.mark.parametrize("failing", ["create Job", "created Job", "replaced AdaptationProbe"])
+def test_a_job_is_made_once_although_an_answer_was_lost(failing):
+    case = Case()
+    case.server.failing = [failing]
+    with pytest.raises(ServerError):
+        case.start()
+    assert case.look().phase == "Reserved"
+    assert case.server.made.count(case.job) == 1
+
+
+def test_a_predecessor_s_attempt_without_a_job_is_given_up_and_charged_up_to_now():
+    case = Case()
+    assert case.start()
+    del case.server.held[case.job]  # deleted while nobody looked: it may have run
+    case.operator()
+    attempt = case.look(seconds=10)
+    assert (attempt.phase, attempt.reason, attempt.cost) == ("Failed", "NotStarted", Decimal("0.01"))
+    assert case.server.made.count(case.job) == 1
+
+
+def test_a_predecessor_s_job_is_found_again():
+    case = Case()
+    assert case.start()
+    case.operator()
+    assert case.look().phase == "Reserved"
+    assert case.server.made.count(case.job) == 1
+
+
+def test_a_job_that_cannot_be_made_gives_its_money_back():
+    case = Case()
+    case.server.failing = ["create Job"] * 3
+    with pytest.raises(ServerError):
+        case.start()
+    with pytest.raises(ServerError):
+        case.look()
+    attempt = case.look(seconds=100)
+    assert (attempt.phase, attempt.reason, attempt.cost) == ("Failed", "NotStarted", Decimal(0))
+
+
+def test_what_another_plan_has_started_is_not_started_again():
+    case = Case()
+    assert case.start()
+    assert not case.start()
+    assert case.server.made.count(case.job) == 1
