@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import torch
@@ -38,8 +39,9 @@ def examples(n: int, start: int = 0) -> tuple[Example, ...]:
     labels = tuple(f"a-{c}" for c in COLOURS)
     made = []
     for i in range(start, start + n):
-        words = [NOISE[(7 * i + j) % len(NOISE)] for j in range(2 + i % 4)]
-        words.insert(i % 3 % len(words), COLOURS[i % 3])
+        rng = random.Random(i)
+        words = rng.sample(NOISE, 2 + i % 4)
+        words.insert(rng.randrange(len(words) + 1), COLOURS[i % 3])
         made.append(Example(" ".join(words), labels[i % 3], labels))
     return tuple(made)
 

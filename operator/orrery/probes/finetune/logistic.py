@@ -22,7 +22,10 @@ def fit_logistic(
     features: (n, d), of about unit variance a column.
     labels: (n,), in 0 .. classes - 1.
     """
-    x, y = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    given, y = np.asarray(features, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    # The penalised solution lies in the span of the examples: with few of them that is a much smaller problem.
+    basis = np.linalg.svd(given, full_matrices=False)[2]
+    x = given @ basis.T
     n, d = x.shape
     truth = np.zeros((n, classes))
     truth[np.arange(n), y] = 1.0
@@ -39,7 +42,7 @@ def fit_logistic(
     solved = minimize(
         objective, np.zeros(classes * (d + 1)), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}
     )
-    return solved.x[: classes * d].reshape(classes, d), solved.x[classes * d :]
+    return solved.x[: classes * d].reshape(classes, d) @ basis, solved.x[classes * d :]
 
 
 def log_softmax(scores: ArrayLike) -> Array:

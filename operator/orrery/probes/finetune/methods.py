@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orrery.api.probe import Method, Trial, TrialResult
 from orrery.probes.finetune.direct import Kind, measure_tuning
+from orrery.probes.finetune.proxy import measure_proxy
 from orrery.probes.session import Session, Unsupported
 
 
@@ -11,4 +12,6 @@ def measure_by_method(session: Session, trial: Trial, kind: Kind) -> TrialResult
     """Measure ``trial`` by its fidelity's method."""
     if trial.fidelity.method is Method.DIRECT:
         return measure_tuning(session, trial, kind)
+    if trial.fidelity.method is Method.PROXY:
+        return measure_proxy(session, trial, kind)
     raise Unsupported(f"{trial.strategy} is not measured by {trial.fidelity.method} yet: write Direct")
