@@ -51,6 +51,13 @@ class Interrupter:
         self.operator.start()
         return "at once"
 
+    def operator_killed_and_job_deleted(self) -> str:
+        """Nobody is there to see that the Job ever was."""
+        self.operator.kill()
+        told = self.job_deleted()
+        self.operator.start()
+        return told
+
     def operator_frozen(self) -> str:
         """Often for longer than its Lease; then it goes on with what it believed before."""
         seconds = self.rng.uniform(1.0, 6.0)
@@ -96,7 +103,9 @@ class Interrupter:
         ]
         if not flying:
             return "none in flight"
-        item = self.rng.choice(sorted(flying, key=lambda i: str(i["metadata"]["name"])))
+        # half of the time the youngest, whose attempt may not be known to have a Job yet
+        flying.sort(key=lambda i: (str(i["metadata"]["creationTimestamp"]), str(i["metadata"]["name"])))
+        item = flying[-1] if self.rng.random() < 0.5 else self.rng.choice(flying)
         namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
         self._spoil(namespace, job_of(item))
         grace = self.rng.choice([0, 5])
@@ -141,6 +150,7 @@ Act = Callable[[Interrupter], str]
 #: Name, weight, what is done.
 KINDS: tuple[tuple[str, int, Act], ...] = (
     ("operator killed", 20, Interrupter.operator_killed),
+    ("operator killed, Job deleted", 6, Interrupter.operator_killed_and_job_deleted),
     ("operator frozen", 4, Interrupter.operator_frozen),
     ("API server restarted", 5, Interrupter.apiserver_restarted),
     ("etcd paused", 6, Interrupter.etcd_paused),

@@ -16,11 +16,12 @@ from pathlib import Path
 
 @dataclass
 class OperatorProcess:
-    """One operator after another, with the same settings."""
+    """One operator after another, with the same settings; ``server`` is a plain URL, or the path of a kubeconfig."""
 
     folder: Path
-    server: str
+    server: str | Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()  #: words before the command, such as a profiler's
     starts: int = 0
     _process: subprocess.Popen[bytes] | None = None
 
@@ -28,7 +29,7 @@ class OperatorProcess:
         """Start the next one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kubeconfig = self.folder / "kubeconfig"
-        kubeconfig.write_text(_kubeconfig(self.server))
+        kubeconfig.write_text(self.server.read_text() if isinstance(self.server, Path) else _kubeconfig(self.server))
         self.metrics_port, self.health_port = _free_port(), _free_port()
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("ORRERY_")},
@@ -44,7 +45,10 @@ class OperatorProcess:
         with (self.folder / "operator.log").open("ab") as log:
             self._process = subprocess.Popen(
                 # the kernel ends it with whoever started it, however that dies
-                ["setpriv", "--pdeathsig", "KILL", "--", str(Path(sys.executable).parent / "orrery"), "operator"],
+                [
+                    *("setpriv", "--pdeathsig", "KILL", "--", *self.wrapper),
+                    *(str(Path(sys.executable).parent / "orrery"), "operator"),
+                ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -95,6 +99,11 @@ class OperatorProcess:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
         return 0.0
+
+    def processor_seconds(self) -> float:
+        """User and system time of the running process so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log(self, lines: int = 40) -> str:
         """The last lines of what all of them said."""
