@@ -43,6 +43,7 @@ class Known:
     model_facts: dict[str, ModelFacts] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
+    late: Counter[tuple[str, str]] = field(default_factory=Counter)  #: probes that met their deadline, by the same
     in_flight: list[tuple[str, str, Trial]] = field(default_factory=list)  #: model, accelerator, trial
     refused: dict[str, str] = field(default_factory=dict)  #: probe name: why its report does not count
     retry: list[ProbeRecord] = field(default_factory=list)  #: failed without a measurement, to be tried again

@@ -29,6 +29,9 @@ Array = NDArray[np.float64]
 
 #: Extra sd of log seconds when a model's sizes are a guess: from a tenth to ten times.
 _UNKNOWN_SIZE_SD = 1.4
+#: Work of a model is taken to be this much slower for every probe of it that met its deadline: such a probe reports no
+#: speed, and without this the next one would run into the same wall.
+_LATE_FACTOR = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Clock:
         if key not in self._pace:
             one = self.throughput.seconds(model, self.by_name[accelerator], kind, np.ones(1))
             guess = 0.0 if model in self.known.model_facts else _UNKNOWN_SIZE_SD
-            self._pace[key] = float(one.mean[0]), float(np.hypot(one.sd[0], guess))
+            late = min(self.known.late[model, accelerator], 4) * np.log(_LATE_FACTOR)
+            self._pace[key] = float(one.mean[0] + late), float(np.hypot(one.sd[0], guess))
         mean, sd = self._pace[key]
         work = np.asarray(flops, dtype=np.float64)
         return Posterior(mean + np.log(np.maximum(work, 1e-12)), np.where(work > 0, sd, 0.0), Link.LOG)
