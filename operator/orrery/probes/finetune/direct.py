@@ -52,6 +52,7 @@ class Trained:
     """A tuned model, and what tuning it took."""
 
     model: LoadedModel  #: its module is tuned until the context ends
+    examples: list[Example]  #: what was trained on
     losses: Losses
     seconds: float
     tokens: int  #: real tokens that went through the model in training; padding is not counted
@@ -164,7 +165,7 @@ def _train_causal(
     sequence = ([encoded[i] for i in batch] for batch in batches(lengths, settings))
     losses = fit(sequence, settings.steps, loss, optimizer)
     flops = training_flops(model.facts, kind.training, lengths, settings.passes).sum()
-    return Trained(model, losses, 0.0, loss.tokens, float(flops))
+    return Trained(model, examples, losses, 0.0, loss.tokens, float(flops))
 
 
 def _train_encoder(
@@ -196,4 +197,4 @@ def _train_encoder(
         mean = meter.tokens / max(1, len(items))
         return judge(session.spec.task, items, list(found), model.facts, meter, time.monotonic() - begun, mean)
 
-    return Trained(model, losses, 0.0, loss.tokens + fitting, float(flops.sum()), predict)
+    return Trained(model, examples, losses, 0.0, loss.tokens + fitting, float(flops.sum()), predict)

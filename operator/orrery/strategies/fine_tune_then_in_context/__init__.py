@@ -1,0 +1,1 @@
+"""Low-rank adapters first, then demonstrations in the prompt of the tuned model."""
