@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -118,19 +119,35 @@ def run(settings: Settings) -> int:
     operator.start()
     log.info("operator %s watches %s", settings.identity, settings.namespace or "all namespaces")
     try:
-        asyncio.run(
-            kopf.operator(
-                registry=registry(operator, settings),
-                namespaces=[settings.namespace] if settings.namespace else (),
-                clusterwide=settings.namespace is None,
-                standalone=True,
-            )
-        )
+        watch_forever(operator, settings)
         return 0
     finally:
         operator.stop()
         for server in servers:
             server.shutdown()
+
+
+def watch_forever(operator: Operator, settings: Settings, pause: float = 1.0) -> None:
+    """Run Kopf until a signal ends it.
+
+    One watch that meets an answer Kopf does not expect, such as 410 as an HTTP status, ends all of Kopf. That is no reason to
+    lose the Lease and everything that is known: it starts again, and what it did not see meanwhile the lists show.
+    """
+    while True:
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=registry(operator, settings),
+                    namespaces=[settings.namespace] if settings.namespace else (),
+                    clusterwide=settings.namespace is None,
+                    standalone=True,
+                )
+            )
+            return
+        except Exception as error:
+            log.warning("the watches ended and start again: %s: %s", type(error).__name__, str(error)[:300])
+            operator.metrics.errors.labels("Watch").inc()
+            time.sleep(pause)
 
 
 def missing_definitions(server: Server, namespace: str | None) -> str | None:
