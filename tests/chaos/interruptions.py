@@ -149,7 +149,7 @@ def _fault(name: str) -> Callable[[Interrupter], str]:
 Act = Callable[[Interrupter], str]
 #: Name, weight, what is done.
 KINDS: tuple[tuple[str, int, Act], ...] = (
-    ("operator killed", 20, Interrupter.operator_killed),
+    ("operator killed", 14, Interrupter.operator_killed),
     ("operator killed, Job deleted", 6, Interrupter.operator_killed_and_job_deleted),
     ("operator frozen", 4, Interrupter.operator_frozen),
     ("API server restarted", 5, Interrupter.apiserver_restarted),
@@ -170,4 +170,4 @@ KINDS: tuple[tuple[str, int, Act], ...] = (
 
 def pause(rng: random.Random) -> float:
     """Seconds between two interruptions: sometimes none, so that they meet."""
-    return 0.0 if rng.random() < 0.15 else rng.uniform(0.2, 1.8)
+    return 0.0 if rng.random() < 0.15 else rng.uniform(0.3, 4.0)

@@ -23,6 +23,7 @@ class OperatorProcess:
     environment: Mapping[str, str] = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()  #: words before the command, such as a profiler's
     starts: int = 0
+    exits: list[int] = field(default_factory=list)  #: status of each that ended by itself
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> OperatorProcess:
@@ -67,6 +68,13 @@ class OperatorProcess:
     def running(self) -> bool:
         """Whether it lives."""
         return self._process is not None and self._process.poll() is None
+
+    def keep_alive(self) -> None:
+        """Start it again when it has ended by itself, as its Deployment would."""
+        process = self._process
+        if process is not None and (status := process.poll()) is not None:
+            self.exits.append(status)
+            self.start()
 
     def kill(self) -> None:
         """SIGKILL: it does nothing more."""

@@ -27,7 +27,7 @@ from tests.cluster.programs import REPOSITORY
 from tests.cluster.rest import ApiError, Json
 
 #: Plans that are being answered at any time.
-ACTIVE = 6
+ACTIVE = 9
 #: Longest that the last plans may take once nothing interrupts any more.
 SETTLE_SECONDS = 240.0
 #: What the operator is told: a Lease that is short, so that a kill costs seconds, and lists that are frequent.
@@ -132,16 +132,16 @@ def _run(interrupter: Interrupter, supply: Supply, count: int, say: Any) -> Resu
     _wait_for_work(recorder)
     for number, name in enumerate(interrupter.names(count), 1):
         at = time.monotonic() - begun
+        interrupter.operator.keep_alive()
         concerned = interrupter.interrupt(name)
         result.rows.append({"number": number, "seconds": round(at, 2), "interruption": name, "concerned": concerned})
         say(f"{at:7.1f} s  {number:3d}  {name}: {concerned}  ({len(supply.made)} plans)")
         time.sleep(pause(interrupter.rng))
     supply.stop()
     interrupter.proxy.calm()
-    if not interrupter.operator.running:
-        interrupter.operator.start()
+    interrupter.operator.keep_alive()
     interrupted = time.monotonic() - begun
-    result.unanswered = _settle(supply)
+    result.unanswered = _settle(supply, interrupter.operator)
     recorder.stop()
     result.lost = recorder.lost()
     result.duplicated = recorder.duplicated(cluster.audit_log)
@@ -163,6 +163,7 @@ def _run(interrupter: Interrupter, supply: Supply, count: int, say: Any) -> Resu
         "kinds": len(kinds),
         "faults": sum(interrupter.proxy.hits.values()),
         "operators": interrupter.operator.starts,
+        "exits": len(interrupter.operator.exits),
         "seconds": round(interrupted, 1),
         "settle_seconds": round(time.monotonic() - begun - interrupted, 1),
     }
@@ -178,10 +179,11 @@ def _wait_for_work(recorder: Recorder, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def _settle(supply: Supply) -> list[str]:
+def _settle(supply: Supply, operator: OperatorProcess) -> list[str]:
     deadline = time.monotonic() + SETTLE_SECONDS
     left = [f"{namespace}/{name}: never seen" for namespace, name in supply.made]
     while time.monotonic() < deadline:
+        operator.keep_alive()
         with contextlib.suppress(OSError, http.client.HTTPException, ApiError, ValueError):
             left = [_why(plan) for plan in supply.open()]
             if not left:
