@@ -154,6 +154,10 @@ class TrialResult(StatusModel):
     train_loss: Annotated[list[Number], Field(max_length=16)] = Field(
         default_factory=list, description="Mean train loss over equal shares of the steps, in order."
     )
+    kernel: Annotated[list[Number], Field(max_length=32)] = Field(
+        default_factory=list,
+        description="Method Kernel: eigenvalues of the tangent kernel, descending, then the residual's power along each.",
+    )
     message: Text | None = Field(None, description="A sentence, where the outcome needs one.")
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from orrery.api.probe import REPORT_LIMIT, Outcome, ProbeSpec, Report, TrialResult, probe_name
+from orrery.api.probe import REPORT_LIMIT, Method, Outcome, ProbeSpec, Report, TrialResult, probe_name
 
 #: Slack between a probe's own clock and ours, and for scores that were rounded on their way.
 CLOCK_SLACK_SECONDS = 2.0
@@ -141,13 +141,15 @@ def _plausible(report: Report, spec: ProbeSpec, seconds: float | None) -> None:
     """The numbers can be true."""
     fidelity = {trial.name: trial.fidelity for trial in spec.trials}
     for result in report.trials:
-        if result.outcome is Outcome.MEASURED and (result.score is None or result.items < 1):
+        # A kernel says how the model will learn, and evaluates nothing.
+        scored = result.outcome is Outcome.MEASURED and fidelity[result.name].method is not Method.KERNEL
+        if scored and (result.score is None or result.items < 1):
             raise _RefusalError("ReportInvalid", f"the trial '{result.name}' is Measured without a score or items")
         if result.score is not None and spec.task.metric.bounded and not 0 <= result.score <= 1:
             raise _RefusalError(
                 "ReportImplausible", f"the trial '{result.name}' has the score {result.score}, outside 0 to 1"
             )
-        if result.outcome is Outcome.MEASURED and not spec.task.metric.bounded and (result.score or 0) <= 0:
+        if scored and not spec.task.metric.bounded and (result.score or 0) <= 0:
             raise _RefusalError(
                 "ReportImplausible",
                 f"the trial '{result.name}' has the score {result.score}: a negative log-likelihood is above 0",

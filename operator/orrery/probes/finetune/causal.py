@@ -60,6 +60,17 @@ class AnswerLoss:
 
     def __call__(self, batch: Sequence[Encoded]) -> Tensor:
         """Scalar loss of a batch, with its graph."""
+        logits, targets = self._answers(batch)
+        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+    def log_likelihoods(self, batch: Sequence[Encoded]) -> Tensor:
+        """Log-likelihood of each answer (batch,), summed over its tokens, with its graph."""
+        logits, targets = self._answers(batch)
+        losses = nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-100, reduction="none")
+        return -losses.sum(1)
+
+    def _answers(self, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+        """Logits (batch, positions, vocabulary) in fp32 and the answers' tokens there (batch, positions), -100 elsewhere."""
         longest = max(len(e) for e in batch)
         keep = max(len(e.answer) for e in batch) + 1
         ids = torch.full((len(batch), longest), self._pad)
@@ -82,5 +93,4 @@ class AnswerLoss:
             use_cache=False,
             **extra,
         ).logits[:, -keep:-1]
-        targets = labels[:, -keep + 1 :].to(self._device)
-        return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
+        return logits.float(), labels[:, -keep + 1 :].to(self._device)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from orrery.api.probe import Method, Trial, TrialResult
 from orrery.probes.finetune.direct import Kind, measure_tuning
+from orrery.probes.finetune.kernel import measure_kernel
 from orrery.probes.finetune.proxy import measure_proxy
-from orrery.probes.session import Session, Unsupported
+from orrery.probes.session import Session
 
 
 def measure_by_method(session: Session, trial: Trial, kind: Kind) -> TrialResult:
@@ -14,4 +15,4 @@ def measure_by_method(session: Session, trial: Trial, kind: Kind) -> TrialResult
         return measure_tuning(session, trial, kind)
     if trial.fidelity.method is Method.PROXY:
         return measure_proxy(session, trial, kind)
-    raise Unsupported(f"{trial.strategy} is not measured by {trial.fidelity.method} yet: write Direct")
+    return measure_kernel(session, trial, kind)

@@ -1,0 +1,84 @@
+"""The tangent kernel against gradients taken one by one, and its summary against the matrix exponential."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import expm
+
+from orrery.api.plan import Architecture
+from orrery.api.probe import Method, Outcome
+from orrery.probes.finetune import adapters, causal, encoder
+from orrery.probes.finetune.kernel import summary, tangent_kernel
+from orrery.probes.models import fingerprint
+from orrery.probes.runner import measure_trial, measures
+
+from .tiny import session, trial
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_causal_models_kernel_is_that_of_its_weights_gradients() -> None:
+    s = session(Architecture.CAUSAL)
+    module = s.model.module
+    batch = causal.encode(s.model, s.spec.task, s.data.train[:4], 64)
+    loss = causal.AnswerLoss(module, 0, s.model.device)
+    names = adapters.linear_names(module)
+    kernel, outputs = tangent_kernel(
+        module, [module.get_submodule(n) for n in names], lambda: loss.log_likelihoods(batch)
+    )
+    gradients = []
+    for i, e in enumerate(batch):
+        value = loss.log_likelihoods([e])[0]
+        assert float(value.detach()) == pytest.approx(outputs[i], abs=1e-4)
+        each = torch.autograd.grad(value, [module.get_submodule(n).weight for n in names])
+        gradients.append(torch.cat([g.flatten() for g in each]).double())
+    exact = (torch.stack(gradients) @ torch.stack(gradients).T).numpy()
+    np.testing.assert_allclose(kernel, exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())
+
+
+def test_an_encoders_kernel_counts_its_head_and_the_heads_bias() -> None:
+    s = session(Architecture.ENCODER)
+    module = s.model.module
+    torch.manual_seed(1)
+    head = torch.nn.Linear(32, 3)
+    loss = encoder.HeadLoss(s.model, head)
+    rows = encoder.tokenize(s.model, [e.input for e in s.data.train[:4]])
+    names = adapters.linear_names(module)
+    layers = [module.get_submodule(n) for n in names]
+    kernel, _ = tangent_kernel(module, layers, lambda: loss.logits(rows)[:, 1], heads=[head])
+    weights = [*(layer.weight for layer in layers), head.weight, head.bias]
+    gradients = []
+    for row in rows:
+        each = torch.autograd.grad(loss.logits([row])[0, 1], weights)
+        gradients.append(torch.cat([g.flatten() for g in each]).double())
+    exact = (torch.stack(gradients) @ torch.stack(gradients).T).numpy()
+    np.testing.assert_allclose(kernel, exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())
+
+
+def test_the_summary_gives_what_the_matrix_exponential_gives() -> None:
+    rng = np.random.default_rng(0)
+    root, residual = rng.normal(size=(6, 6)), rng.normal(size=6)
+    kernel = root @ root.T
+    for modes, tolerance in ((6, 1e-9), (4, 0.05)):
+        numbers = np.array(summary(kernel, residual, modes))
+        values, powers = numbers[:modes], numbers[modes:]
+        assert powers.sum() == pytest.approx((residual**2).mean())
+        for time in (0.0, 0.1, 1.0):
+            exact = np.sum((expm(-kernel / 6 * time) @ residual) ** 2) / 6
+            assert (powers * np.exp(-2 * values * time)).sum() == pytest.approx(exact, abs=tolerance)
+
+
+@pytest.mark.parametrize("architecture", [Architecture.CAUSAL, Architecture.ENCODER])
+def test_a_trial_reports_it_once_for_all_configurations(architecture: Architecture) -> None:
+    s = session(architecture)
+    mark = fingerprint(s.model.module)
+    first, second = (
+        measure_trial(s, trial("LoRA", 24, method=Method.KERNEL, learningRate=r), measures()) for r in ("1e-4", "1e-3")
+    )
+    assert first.outcome is Outcome.MEASURED, first.message
+    assert len(first.kernel) == 32 and first.kernel == second.kernel
+    assert list(first.kernel[:16]) == sorted(first.kernel[:16], reverse=True) and min(first.kernel) >= 0
+    assert first.train_tokens > 0 == second.train_tokens and first.score is None
+    assert fingerprint(s.model.module) == mark
