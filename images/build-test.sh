@@ -49,12 +49,12 @@ expect() { # expect WHAT COMMAND...
 refuse() { # refuse WHAT COMMAND...
   local what=$1
   shift
-  if "$@" > "$work/out" 2>&1; then echo "FAILED: $what"; cat "$work/out"; exit 1; else echo "ok: $what"; fi
+  if "$@" > "$work/said" 2>&1; then echo "FAILED: $what"; cat "$work/said"; exit 1; else echo "ok: $what"; fi
 }
 
 build() {
   local name=$1 image=localhost/orrery-$1:test began=$SECONDS
-  in_storage bud --isolation chroot --network host --pull-never "${volumes[@]}" --build-arg "BASE=$base" \
+  in_storage bud --layers --isolation chroot --network host --pull-never "${volumes[@]}" --build-arg "BASE=$base" \
     --file "images/$name/Containerfile" --tag "$image" . > "$work/$name.log" 2>&1 \
     || { tail -40 "$work/$name.log"; echo "FAILED: building $name; the log is $work/$name.log"; exit 1; }
   echo "ok: $name builds, $((SECONDS - began)) s"
@@ -70,7 +70,7 @@ build() {
       'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "transformers", "numba")))'
     expect "operator imports its controller" try "$python" -c 'import orrery.controller.main'
     refuse "operator refuses to start without a probe image" try orrery operator
-    expect "and says what to set" grep -q "ORRERY_PROBE_IMAGE is not set" "$work/out"
+    expect "and says what to set" grep -q "ORRERY_PROBE_IMAGE is not set" "$work/said"
   else
     expect "probe has no Kubernetes client" try "$python" -c \
       'import importlib.util as u; assert not any(map(u.find_spec, ("kubernetes", "kopf")))'
