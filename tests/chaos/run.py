@@ -54,11 +54,12 @@ class Result:
 
 @dataclass
 class Supply:
-    """Keeps ``ACTIVE`` plans in work until it is told to stop."""
+    """Keeps ``active`` plans in work until it is told to stop."""
 
     cluster: Cluster
     recorder: Recorder
     rng: random.Random
+    active: int = ACTIVE
     made: list[Key] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -79,7 +80,7 @@ class Supply:
         waiting: Json | None = None
         while not self._stop.wait(0.2):
             with contextlib.suppress(OSError, http.client.HTTPException, ApiError, ValueError):
-                if waiting is None and len(self.open()) >= ACTIVE:
+                if waiting is None and len(self.open()) >= self.active:
                     continue
                 waiting = waiting or plans.draw(self.rng, len(self.made))
                 namespace, name = waiting["metadata"]["namespace"], waiting["metadata"]["name"]
@@ -99,7 +100,7 @@ def answered(plan: Json) -> bool:
     return status.get("observedGeneration") == plan["metadata"]["generation"] and condition(plan, "Ready") is not None
 
 
-def chaos(folder: Path, seed: int, count: int, *, say: Any = print) -> Result:
+def chaos(folder: Path, seed: int, count: int, *, active: int = ACTIVE, say: Any = print) -> Result:
     """``count`` interruptions drawn by ``seed``; folder: the cluster's and the operator's, with all logs."""
     rng = random.Random(seed)
     kubelet = KubeletOptions(
@@ -117,7 +118,7 @@ def chaos(folder: Path, seed: int, count: int, *, say: Any = print) -> Result:
         proxy = Proxy(cluster.server_url, cluster.root / "pki", seed).start()
         operator = OperatorProcess(folder / "operator", proxy.url, ENVIRONMENT).start()
         recorder = Recorder(cluster.rest).start()
-        supply = Supply(cluster, recorder, rng).start()
+        supply = Supply(cluster, recorder, rng, active).start()
         try:
             interrupter = Interrupter(cluster, operator, proxy, recorder, nodes, random.Random(seed + 1))
             return _run(interrupter, supply, count, say)
