@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from orrery.api.plan import AdaptationPlan, OnExceeded, PlanSpec
 from orrery.api.pricelist import PriceList
+from orrery.api.probe import Outcome
 from orrery.api.status import PlanStatus
 from orrery.costs.prices import PriceMissing, Prices
 from orrery.planning import status
@@ -164,7 +165,9 @@ def _verdict(
         return Verdict("Suspended", "spec.suspend is true: nothing new is started", not flying)
     if not len(decision.ranking):
         reason = next((str(r) for r in situation.columns.rejected if r is not None), "nothing can be adapted")
-        if known.lost_models and len(known.lost_models) == len(spec.models):
+        outcomes = {e.result.outcome for found in known.evidence.values() for e in found}
+        # a candidate that did not fit is an answer; probes that all failed are not
+        if known.last_failure is not None and outcomes <= {Outcome.FAILED}:
             return Verdict("ProbesFailed", known.last_failure or reason, not busy, stalled=not busy)
         return Verdict("Infeasible", f"every candidate is rejected on paper; the first: {reason}", not busy)
     if busy:

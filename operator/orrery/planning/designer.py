@@ -32,8 +32,8 @@ from orrery.strategies import registry
 from orrery.strategies.base import Evidence, Proposal
 from orrery.strategies.trials import Identity, identity
 
-#: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring a quarter of a point.
-POINTS_FOR_EXHAUSTIVE = 25.0
+#: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring .4 points.
+POINTS_FOR_EXHAUSTIVE = 40.0
 #: Below this expected gain nothing is probed, however cheap.
 LEAST_POINTS = 0.05
 #: A batch grows while its trials take at most this many loads: more would be better decided after the first results.

@@ -36,7 +36,7 @@ _MOST_RIVALS = 256
 #: Least price of the whole constraint, in points: even when the choice is the cheapest, missing the threshold matters.
 _LEAST_GAP = 25.0
 #: Points of value for each point by which the sd of the present choice shrinks, and the mean sd of all candidates.
-_CHOICE_CLARITY, _TABLE_CLARITY = 0.15, 0.4
+_CHOICE_CLARITY, _TABLE_CLARITY = 0.15, 1.2
 
 
 @dataclass(frozen=True)

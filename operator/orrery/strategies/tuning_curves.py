@@ -61,8 +61,8 @@ _SEED_SD_SMALL = 0.25  # at few
 #: examples or from 2,000, and others not at all.
 _ERROR_PRIOR = replace(
     rectified.ERROR_PRIOR,
-    mean=np.array([0.8, -2.0, np.log(120.0), np.log(0.9)]),
-    covariance=np.diag([1.6, 1.3, 1.8, 0.4]) ** 2,
+    mean=np.array([0.8, -2.8, np.log(250.0), np.log(1.2)]),
+    covariance=np.diag([1.6, 1.3, 2.2, 0.4]) ** 2,
 )
 
 #: How much of its effects a kind of training shares with those named before it (a nested order keeps this a covariance).
