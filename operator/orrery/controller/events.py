@@ -69,16 +69,18 @@ class Recorder:
         self._record(_owner(body), kind, reason, message)
 
     def answered(self, plan: AdaptationPlan, status: PlanStatus, before: Object) -> None:
-        """The plan has an answer it did not have before."""
-        old = (
-            (before.get("status") or {}).get("phase"),
-            ((before.get("status") or {}).get("recommendation") or {}).get("message"),
-        )
-        told = status.recommendation.message if status.recommendation else ""
-        if status.phase in ("Answered", "Infeasible", "Failed") and old != (status.phase, told or None):
-            ready = next((c for c in status.conditions if c.type == "Ready"), None)
-            message = told or (ready.message if ready else status.phase)
-            self._record(_reference(plan), "Normal" if status.phase == "Answered" else "Warning", status.phase, message)
+        """The plan has an answer, or needs a person, as it did not before."""
+        if status.phase not in ("Answered", "Infeasible", "Failed", "Stalled"):
+            return
+        ready = next(c for c in status.conditions if c.type == "Ready")
+        message = (status.recommendation and status.recommendation.message) or ready.message
+        old = before.get("status") or {}
+        told = [c.get("message") for c in old.get("conditions") or [] if c.get("type") == "Ready"]
+        told.append((old.get("recommendation") or {}).get("message"))
+        if status.phase == old.get("phase") and message in told:
+            return
+        reason = ready.reason if status.phase == "Stalled" else status.phase
+        self._record(_reference(plan), "Normal" if status.phase == "Answered" else "Warning", reason, message)
 
     def stalled(self, body: Object, reason: str, sentence: str) -> None:
         """A person must act."""

@@ -56,7 +56,7 @@ class Operator:
     queue: WorkQueue[Key] = field(default_factory=WorkQueue, init=False)
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _threads: list[threading.Thread] = field(default_factory=list, init=False)
-    _overdue: dict[tuple[str, Key], tuple[str, float]] = field(default_factory=dict, init=False)
+    _overdue: dict[tuple[str, Key], float] = field(default_factory=dict, init=False)
     _resynced: float = field(default=0.0, init=False)
     _synced_term: int = field(default=-1, init=False)
 
@@ -93,14 +93,17 @@ class Operator:
         if resource is PODS:  # its Job's end wakes the plan
             self.world.saw_pod(body, gone=deleted)
             return
-        self._overdue.pop((resource.kind, key_of(body)), None)
         if resource is JOBS:
             self.reconciler.probing.unmade.pop(key_of(body), None)
+        news = True
         if deleted:
             self.world.drop(resource, body)
-        elif not self.world.put(resource, body) and resource is not PROBES:
-            return  # our own write, or older than it; of a probe, though, other plans are still to be told
-        self._wake(resource, body)
+        else:
+            news = self.world.put(resource, body)
+        # after the world has it, so that a list that is compared at this moment finds it there or is corrected here
+        self._overdue.pop((resource.kind, key_of(body)), None)
+        if news or resource is PROBES:  # our own write is no news; of a probe, though, other plans are still to be told
+            self._wake(resource, body)
 
     def _wake(self, resource: Resource, body: Object) -> None:
         namespace, name = key_of(body)
@@ -203,31 +206,40 @@ class Operator:
         for resource in KEPT:
             selector = MANAGED if resource is JOBS else None
             namespace = self.namespace if resource.namespaced else None
-            missed, lost = self.world.compare(resource, self.server.list(resource, namespace, selector))
-            now = self.clock()
-            for body in missed:
-                if not first:
-                    self._missed(resource, body, now)
-                self.world.put(resource, body)
-                self._wake(resource, body)
-            for body in lost:
-                self._check_gone(resource, body, now)
+            before, listed = self.world.keys(resource), set()
+            for body in self.server.list(
+                resource, namespace, selector
+            ):  # page by page: all of them would fill the memory
+                listed.add(key_of(body))
+                self._correct(resource, body, self.world.put, first)
+            for key in before:
+                if key not in listed and (known := self.world.get(resource, key)) is not None:
+                    self._check_gone(resource, known)
         self._resynced = self.clock()
 
-    def _missed(self, resource: Resource, body: Object, now: float) -> None:
-        self.metrics.repaired.labels(resource.plural).inc()
-        version = str(body["metadata"].get("resourceVersion"))
-        self._overdue.setdefault((resource.kind, key_of(body)), (version, now))
+    def _correct(
+        self, resource: Resource, body: Object, learn: Callable[[Resource, Object], bool], first: bool = False
+    ) -> None:
+        """Take in what a list showed; if it is news, the watch has missed it, unless it shows it soon."""
+        at = (resource.kind, key_of(body))
+        suspected = not first and at not in self._overdue
+        if suspected:
+            self._overdue[at] = self.clock()
+        if not learn(resource, body):
+            if suspected:
+                self._overdue.pop(at, None)  # the watch was quicker
+            return
+        if not first:
+            self.metrics.repaired.labels(resource.plural).inc()
+        self._wake(resource, body)
 
-    def _check_gone(self, resource: Resource, body: Object, now: float) -> None:
+    def _check_gone(self, resource: Resource, body: Object) -> None:
         """An object that is not in the list may have been made after it: ask for it before believing that it is gone."""
         namespace, name = key_of(body)
         try:
             self.world.put(resource, self.server.get(resource, namespace or None, name))
         except NotFound:
-            self._missed(resource, body, now)
-            self.world.drop(resource, body)
-            self._wake(resource, body)
+            self._correct(resource, body, self.world.drop)
 
     # ---- is it alive
 
@@ -236,7 +248,7 @@ class Operator:
         now = self.clock()
         found = [
             f"the watch of {kind} has been silent about {'/'.join(key)} for {now - since:.0f} s"
-            for (kind, key), (_, since) in list(self._overdue.items())
+            for (kind, key), since in list(self._overdue.items())
             if now - since > WATCH_GRACE_SECONDS
         ]
         if now - self._resynced > 3 * self.resync_seconds + WATCH_GRACE_SECONDS:

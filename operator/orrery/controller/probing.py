@@ -231,16 +231,19 @@ class Probing:
             last = probe.status.attempts[-1] if probe.status.attempts else None
             if last is None or last.phase != "Reserved" or last.paid_by != plan.metadata.name or plan.spec.suspend:
                 continue
-            key = (plan.metadata.namespace, last.job_name)
-            same = last.environment == around.get(probe.spec.accelerator)
-            # not later: then it is given back, by an operator that need not see this Job
+            key, now = (plan.metadata.namespace, last.job_name), around.get(probe.spec.accelerator)
+            # not later than this: then it is given back, by an operator that need not see this Job
             if (
-                same
-                and self.unmade.get(key) == last.paid_by
-                and self.world.version(JOBS, key) is None
-                and self._age(last) < VOID_SECONDS
+                now is None
+                or self.unmade.get(key) != last.paid_by
+                or self.world.version(JOBS, key) is not None
+                or self._age(last) >= VOID_SECONDS
             ):
-                self._create_job(plan, body, probe, last.number)
+                continue
+            if last.environment != now:  # what kept it from being made was mended
+                mended = [*probe.status.attempts[:-1], last.model_copy(update={"environment": now})]
+                probe = self.write_status(probe, probe.status.model_copy(update={"attempts": mended}))
+            self._create_job(plan, body, probe, last.number)
 
     def start_all(
         self,

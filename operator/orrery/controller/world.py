@@ -13,7 +13,6 @@ import json
 import threading
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,8 +126,8 @@ class World:
                 self._index(key, parse(slim(body)))
             return True
 
-    def drop(self, resource: Resource, body: Object) -> None:
-        """Learn that an object is gone; one of the same name that is newer stays."""
+    def drop(self, resource: Resource, body: Object) -> bool:
+        """Learn that an object is gone; False when that was known. One of the same name that is newer stays."""
         key, uid = key_of(body), body["metadata"].get("uid", "")
         with self._lock:
             gone = self._gone[resource.kind]
@@ -136,10 +135,12 @@ class World:
             while len(gone) > _LATE:  # late answers to own writes come within seconds
                 gone.pop(next(iter(gone)))
             known = self._objects[resource.kind].get(key)
-            if known is not None and known.uid == uid:
-                del self._objects[resource.kind][key]
-                if resource is PROBES:
-                    self._index(key, None)
+            if known is None or known.uid != uid:
+                return False
+            del self._objects[resource.kind][key]
+            if resource is PROBES:
+                self._index(key, None)
+            return True
 
     def get(self, resource: Resource, key: Key) -> Object | None:
         """The newest version that is known, as a copy."""
@@ -232,17 +233,6 @@ class World:
         """Plans that refer to a price list."""
         with self._lock:
             return [k for k, p in self._objects[PLANS.kind].items() if p.refers_to == price_list]
-
-    def compare(self, resource: Resource, listed: Iterable[Object]) -> tuple[list[Object], list[Object]]:
-        """Against a full list from the server: (objects whose newest version is not known here, objects known and gone)."""
-        with self._lock:
-            known = dict(self._objects[resource.kind])
-        missed = []
-        for body in listed:
-            mine = known.pop(key_of(body), None)
-            if mine is None or mine.older_than(body):
-                missed.append(body)
-        return missed, [kept.body() for kept in known.values()]
 
 
 def _discard(index: dict[Key, set[str]], at: Key, name: str) -> None:

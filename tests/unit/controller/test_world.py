@@ -118,17 +118,6 @@ def test_more_probes_than_are_kept_parsed_are_all_found() -> None:
     assert len(world.probes_for("ns", "plan", None)) == 600
 
 
-def test_a_list_shows_what_was_missed_and_what_is_gone() -> None:
-    world = World()
-    for name in ("same", "changed", "gone"):
-        world.put(PLANS, body(name, 5))
-    missed, gone = world.compare(PLANS, [body("same", 5), body("changed", 6), body("new", 1)])
-    assert [b["metadata"]["name"] for b in missed] == ["changed", "new"]
-    assert [b["metadata"]["name"] for b in gone] == ["gone"]
-    # an own write may be newer than the list
-    assert world.compare(PLANS, [body("same", 4), body("changed", 5), body("gone", 5)]) == ([], [])
-
-
 def test_plans_are_found_by_their_price_list() -> None:
     world = World()
     world.put(PLANS, body())
