@@ -104,7 +104,7 @@ def tangent_kernel(
         x = inputs[0].detach()
         x = x.reshape(x.shape[0], -1, x.shape[-1]).float()
         bias = float(layer in heads)
-        output.register_hook(lambda d: found.append(_inner(x, d.detach().reshape(*x.shape[:2], -1).float(), bias)))
+        output.register_hook(lambda d: found.append(_inner(x, d.detach().reshape(*x.shape[:2], -1).float(), bias)))  # type: ignore[no-untyped-call]
 
     def begin(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         return output.requires_grad_(True)
