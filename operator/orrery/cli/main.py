@@ -21,6 +21,7 @@ COMMANDS = {
     "estimate": ("orrery.cli.commands:estimate", "What would be considered and probed, at what cost."),
     "run": ("orrery.cli.commands:run", "Answer a plan within its budget."),
     "explain": ("orrery.cli.commands:explain", "Why this candidate and why not that one."),
+    "report": ("orrery.cli.report:report", "The answer as one HTML page."),
     "assets": ("orrery.cli.assets:app", "List and fetch the builtin models and tasks."),
     "probe": ("orrery.cli.probe:probe", "Run one AdaptationProbe and write its report."),
     "operator": ("orrery.cli.operator:operator", "Run the Kubernetes operator."),

@@ -1,0 +1,51 @@
+"""``orrery report``: the answer of a state folder as one page."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="State folder; .orrery/NAMESPACE/NAME by default.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page; - for standard output.")
+    ] = Path("report.html"),
+) -> None:
+    """Write the answer as one HTML page that can be read offline: frontier, curves, costs, candidates and inputs.
+
+    Exit code 0 when the page is written, 2 when the folder holds no answer.
+    """
+    page = page_of(where, state)
+    if output == Path("-"):
+        sys.stdout.write(page)
+        return
+    output.write_text(page, encoding="utf-8")
+    print(f"wrote {output}, {len(page.encode()) / 1e6:.2f} MB", file=sys.stderr)
+
+
+def page_of(where: Path, state: Path | None) -> str:
+    """The page of a state folder, or of a plan's; raises StateError when there is no answer yet."""
+    from orrery.api.load import load
+    from orrery.cli.reading import state_folder
+    from orrery.local.files import StateError
+    from orrery.local.publish import PLAN, PRICES, ordered, read_rows, read_status
+    from orrery.local.store import Store
+    from orrery.report.page import render
+
+    folder = where if where.is_dir() else state_folder(load([where]).plan(), state)
+    status = read_status(folder)
+    if status is None or not (folder / PLAN).exists() or not (folder / PRICES).exists():
+        raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first")
+    kept = load([folder / PLAN, folder / PRICES])
+    plan = kept.plan()
+    digest = status.inputs.data_digest if status.inputs is not None else None
+    records = Store(folder, digest).records()
+    return render(plan, kept.prices(plan), status, ordered(read_rows(folder)), records, datetime.now(UTC).date())
