@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -165,9 +166,29 @@ def _fit_shares(
     items = np.ones_like(scores)
     for row, column, score, count in entries:
         scores[row, column], items[row, column] = score, count
-    ks = [k for k, _ in columns] or [0]
-    group = np.repeat(np.arange(len(worlds)), len(rows))
-    return shots_law.fit(ks, scores, items=items, chance=min(chance, 0.999), prior=prior, group=group)
+    ks = tuple(k for k, _ in columns) or (0,)
+    fit = _remembered_fit if height <= _REMEMBERED_ROWS else _fit
+    return fit(ks, scores.shape, scores.tobytes(), items.tobytes(), len(rows), min(chance, 0.999), prior)
+
+
+def _fit(
+    shots: tuple[int, ...],
+    shape: tuple[int, int],
+    scores: bytes,
+    items: bytes,
+    curves: int,
+    chance: float,
+    prior: ShotsPrior,
+) -> shots_law.ShotsPosterior:
+    group = np.repeat(np.arange(shape[0] // curves), curves)
+    table, counts = np.frombuffer(scores).reshape(shape), np.frombuffer(items).reshape(shape)
+    return shots_law.fit(shots, table, items=counts, chance=chance, prior=prior, group=group)
+
+
+#: A step asks again about every model, and only one of them has new measurements; a plan is asked about at every event.
+#: Larger fits are not kept: some megabytes in all is what remembering may cost.
+_REMEMBERED_ROWS = 32
+_remembered_fit = lru_cache(maxsize=512)(_fit)
 
 
 class _LossCurves:
