@@ -76,6 +76,18 @@ def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
     return handlers
 
 
+class NoDifferences(kopf.AnnotationsDiffBaseStorage):
+    """Compares nothing: our handlers take events as they come, and a deep copy of every object at every event is dear."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """No essence."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing was stored."""
+        return None
+
+
 def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
     """Kopf's traps, settled.
 
@@ -95,9 +107,12 @@ def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
     settings.scanning.disabled = True
     settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, key="last-handled", v1=False)
+    settings.persistence.diffbase_storage = NoDifferences(prefix=GROUP, key="last-handled", v1=False)
     settings.posting.enabled = False
-    settings.queueing.worker_limit = 64
+    # A worker is a coroutine that an object keeps until it has been idle for a while: 5 s each would let pass, with this
+    # limit, no more than 50 objects a second, and all that a restart lists would wait for it.
+    settings.queueing.worker_limit = 256
+    settings.queueing.idle_timeout = 0.2
     settings.execution.executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="kopf")
     settings.networking.request_timeout = 30
 
