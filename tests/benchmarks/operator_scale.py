@@ -65,7 +65,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probes", type=int, default=20, help="of each plan, one model each (default 20)")
     parser.add_argument("--parallelism", type=int, default=0, help="of each plan (default: all its probes)")
     parser.add_argument("--active", type=int, default=WORKERS, help=f"unanswered plans at a time (default {WORKERS})")
-    parser.add_argument("--job-seconds", type=float, default=0.2, help="a Job's life (default 0.2)")
+    parser.add_argument("--job-seconds", type=float, default=1.0, help="a Job's life (default 1)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave logs there")
     parser.add_argument("--wrapper", default="", help="words before the operator's command, such as a profiler's")
 

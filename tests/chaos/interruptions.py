@@ -96,11 +96,15 @@ class Interrupter:
         return self._delete("/api/v1", "pods", lambda pod: str(pod["metadata"]["labels"].get("job-name", "")))
 
     def _delete(self, group: str, plural: str, job_of: Callable[[Json], str]) -> str:
-        flying = [
-            item
-            for item in self._list(f"{group}/{plural}?{SELECTOR}")
-            if not self.recorder.holds(item["metadata"]["namespace"], job_of(item))
-        ]
+        deadline = time.monotonic() + 5
+        flying: list[Json] = []
+        while not flying and time.monotonic() < deadline:
+            flying = [
+                item
+                for item in self._list(f"{group}/{plural}?{SELECTOR}")
+                if not self.recorder.holds(item["metadata"]["namespace"], job_of(item))
+            ]
+            time.sleep(0.1)
         if not flying:
             return "none in flight"
         # half of the time the youngest, whose attempt may not be known to have a Job yet
