@@ -17,8 +17,10 @@ from orrery.probes.likelihood import Meter
 from orrery.probes.prompts import request
 from orrery.probes.session import Example, Session
 
-#: Where in the network: shares of its depth. The middle layers hold the task, the last ones the next token or the
-#: pre-training objective; two depths together are what predicts tuned quality best (docs of the proxy).
+#: Where in the network, as shares of its depth: the middle layers hold most of a task, the last ones the pre-training
+#: objective. Accuracy of a logistic head on SmolLM2's 30 layers with 16 / 64 / 256 training examples, 200 items:
+#: intents, mean of layer 10 .74 / .89 / .91, of 20 .65 / .88 / .91, of 30 .78 / .89 / .92, last token of 30 .61 / .82 / .87;
+#: review sentences, mean of 10 .42 / .42 / .46, of 20 .43 / .46 / .49, of 30 .38 / .38 / .41, last token .35 / .31 / .45.
 DEPTHS = (1 / 3, 2 / 3)
 
 
