@@ -57,16 +57,24 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
         facts.append(("Latency", f"{float(best.latency_milliseconds):,.0f} ms", "mean of a request"))
     if status.spend is not None:
         saved = status.spend.saved_percent
-        beside = f"{float(saved):.0f} % less than measuring all" if saved is not None and saved > 0 else "for probes"
+        beside = (
+            f"{_percent(float(saved))} less than measuring all" if saved is not None and saved > 0 else "for probes"
+        )
         facts.append(("Spent to know", f"{amount(float(status.spend.cost))} {currency}", beside))
     cards = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
         for name, value, note in facts
     )
     return (
-        f'<p class="answer">{sentence}</p><p>{escape(best.message)}</p><dl class="cards">{cards}</dl>'
-        '<p class="note">Ranges hold the true value with 90 %.</p>'
+        f'<p class="answer">{sentence}</p><p>{escape(best.message[:1].upper() + best.message[1:])}</p><dl class="cards">{cards}</dl>'
+        '<p class="note">Figures are medians, and the ranges hold the true value with 90 %; sentences give the expected '
+        "quality, which is lower than the median where the forecast is wide.</p>"
     )
+
+
+def _percent(value: float) -> str:
+    """Never 100 % of something that was not all."""
+    return "over 99 %" if 99 < value < 100 else f"{value:.0f} %"
 
 
 def _basis(best: Recommendation) -> str:

@@ -3,7 +3,12 @@
 const D = JSON.parse(document.getElementById("data").textContent);
 const R = D.rows, N = R.model.length, SHAPES = ["circle", "square", "up", "diamond", "down", "cross"];
 const at = id => document.getElementById(id);
-const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Asking the browser for a colour is slow, and ten thousand points ask: the answers are kept until the theme changes.
+const kept = new Map();
+function css(name) {
+  if (!kept.has(name)) kept.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return kept.get(name);
+}
 const colour = i => css(`--c${i % 6}`);
 function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -25,16 +30,34 @@ const tick = v => v === 0 ? "0" : v >= 1e6 ? v / 1e6 + "M" : v >= 1e3 ? v / 1e3 
 const say = text => { at("live").textContent = text; };
 
 // ---- one kind of chart: marks in data coordinates, drawn on uPlot's canvas -------------------------------------------
-function shape(c, kind, x, y, r, filled) {
-  c.beginPath();
+function path(c, kind, x, y, r) {
   if (kind === "square") c.rect(x - r * .9, y - r * .9, r * 1.8, r * 1.8);
   else if (kind === "up") { c.moveTo(x, y - r * 1.2); c.lineTo(x + r * 1.1, y + r * .9); c.lineTo(x - r * 1.1, y + r * .9); c.closePath(); }
   else if (kind === "down") { c.moveTo(x, y + r * 1.2); c.lineTo(x + r * 1.1, y - r * .9); c.lineTo(x - r * 1.1, y - r * .9); c.closePath(); }
   else if (kind === "diamond") { c.moveTo(x, y - r * 1.3); c.lineTo(x + r * 1.3, y); c.lineTo(x, y + r * 1.3); c.lineTo(x - r * 1.3, y); c.closePath(); }
   else if (kind === "cross") { const a = r * .45, b = r * 1.15; c.moveTo(x - a, y - b); for (const [p, q] of [[a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b], [-a, a], [-b, a], [-b, -a], [-a, -a]]) c.lineTo(x + p, y + q); c.closePath(); }
-  else c.arc(x, y, r, 0, 7);
+  else { c.moveTo(x + r, y); c.arc(x, y, r, 0, 7); }
+}
+function shape(c, kind, x, y, r, filled) {
+  c.beginPath();
+  path(c, kind, x, y, r);
   if (filled) c.fill(); else { const f = c.fillStyle; c.fillStyle = css("--bg"); c.fill(); c.fillStyle = f; }
   c.stroke();
+}
+// Round numbers of a logarithmic axis: powers of ten, and some between where there are few of those.
+function logSplits(lo, hi) {
+  const ratio = hi / lo, out = [];
+  if (ratio < 2) {
+    const raw = (hi - lo) / 5, unit = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find(m => m * unit >= raw) * unit;
+    for (let v = Math.ceil(lo / step) * step; v <= hi; v += step) out.push(+v.toPrecision(12));
+    return out;
+  }
+  const within = ratio > 1e3 ? [1] : ratio > 8 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9], every = ratio > 1e8 ? 2 : 1;
+  for (let k = Math.floor(Math.log10(lo)); k <= Math.ceil(Math.log10(hi)); k++) {
+    if (k % every) continue;
+    for (const m of within) { const v = +(m * 10 ** k).toPrecision(12); if (v >= lo && v <= hi) out.push(v); }
+  }
+  return out;
 }
 const charts = [];
 function chart(host, spec) {
@@ -78,24 +101,18 @@ function chart(host, spec) {
     const width = Math.max(240, plot.clientWidth || host.clientWidth), narrow = width < 560;
     const axis = {stroke: css("--soft"), grid: {stroke: css("--grid"), width: 1}, ticks: {stroke: css("--line"), width: 1}, font: "12px system-ui, sans-serif", labelFont: "13px system-ui, sans-serif", labelSize: 22};
     const log = a => a.log ? {distr: 3, log: 10} : {};
-    // On a logarithmic axis only the powers of ten are labelled, unless there are too few of them.
-    const sparse = a => a.log ? {filter: (self, splits) => {
-      const [lo, hi] = [self.scales[a.key].min, self.scales[a.key].max], wide = hi / lo > 50;
-      const keep = hi / lo > 1e5 ? [1] : wide ? [1] : hi / lo > 8 ? [1, 2, 5] : null;
-      return splits.map(v => { const m = v / 10 ** Math.floor(Math.log10(v) + 1e-9); return !keep || keep.some(k => Math.abs(m - k) < 1e-6) ? v : null; });
-    }} : {};
+    const splits = a => a.log ? {splits: (self, k, lo, hi) => logSplits(lo, hi), filter: (self, values) => values} : {};
     u = new uPlot({
       width, height: narrow ? 320 : 400, legend: {show: false}, padding: [8, 14, 0, 0],
-      scales: {x: {time: false, range: (self, a, b2) => a == null || spec.fresh ? [x0, x1] : [a, b2], ...log(spec.x)}, y: {range: (self, a, b2) => a == null || spec.fresh ? [y0, y1] : [a, b2], ...log(spec.y)}},
+      scales: {x: {time: false, range: (self, lo, hi) => lo == null ? [x0, x1] : [lo, hi], ...log(spec.x)}, y: {range: (self, lo, hi) => lo == null ? [y0, y1] : [lo, hi], ...log(spec.y)}},
       series: [{}, {show: true, paths: () => null, points: {show: false}}],
-      axes: [{...axis, label: spec.x.label, size: 34, values: (self, vs) => vs.map(v => v == null ? "" : spec.x.tick(v)), ...sparse({...spec.x, key: "x"})},
-             {...axis, label: spec.y.label, size: 58, values: (self, vs) => vs.map(v => v == null ? "" : spec.y.tick(v)), ...sparse({...spec.y, key: "y"})}],
+      axes: [{...axis, label: spec.x.label, size: 34, values: (self, vs) => vs.map(v => v == null ? "" : spec.x.tick(v)), ...splits(spec.x)},
+             {...axis, label: spec.y.label, size: 58, values: (self, vs) => vs.map(v => v == null ? "" : spec.y.tick(v)), ...splits(spec.y)}],
       cursor: {points: {show: false}, drag: {x: true, y: true, uni: 12}, y: true},
       hooks: {draw: [draw], setCursor: [hover]},
     }, [[x0, x1], [y0, y1]], plot);
     u.over.addEventListener("mouseleave", () => show(-1));
     u.over.addEventListener("dblclick", reset);
-    reset();
     legend.replaceChildren(...spec.legend().map(item => {
       const swatch = el("canvas", {width: 44, height: 32, "aria-hidden": true}), c = swatch.getContext("2d");
       c.lineWidth = 3; c.strokeStyle = c.fillStyle = item.colour;
@@ -156,8 +173,10 @@ function rule(p, value, across, text, colour) {
   c.stroke();
   c.font = `${12 * p.px}px system-ui, sans-serif`; c.textBaseline = "bottom";
   const w = c.measureText(text).width;
-  if (across) { c.textAlign = "right"; c.fillText(text, p.right - 6 * p.px, p.Y(value) - 3 * p.px); }
-  else { const x = p.X(value), flip = x + w + 8 * p.px > p.right; c.textAlign = flip ? "right" : "left"; c.textBaseline = "top"; c.fillText(text, x + (flip ? -6 : 6) * p.px, p.top + 6 * p.px); }
+  // A halo keeps the words readable where curves run below them.
+  const write = (x, y) => { c.setLineDash([]); c.lineWidth = 4 * p.px; c.lineJoin = "round"; c.strokeStyle = css("--bg"); c.strokeText(text, x, y); c.fillText(text, x, y); };
+  if (across) { c.textAlign = "right"; write(p.right - 6 * p.px, p.Y(value) - 3 * p.px); }
+  else { const x = p.X(value), flip = x + w + 8 * p.px > p.right; c.textAlign = flip ? "right" : "left"; c.textBaseline = "top"; write(x + (flip ? -6 : 6) * p.px, p.top + 6 * p.px); }
   c.restore();
 }
 function ribbon(p, xs, lower, upper, colour, alpha) {
@@ -201,9 +220,15 @@ function frontier() {
       y: {label: D.metric + (D.minimize ? " (lower is better)" : ""), span: span(costs.map(i => R.quality[i][0]).concat(main.flatMap(i => R.quality[i]), D.threshold ?? [])), tick: v => +v.toPrecision(4), bounded: D.bounded},
       legend: () => [...kinds.map((k, n) => ({text: k, shape: SHAPES[n % 6], colour: colour(n)})), {text: "Frontier", line: true, colour: css("--fg")}, ...(chosen == null ? [] : [{text: "Recommended (ringed)", shape: "circle", hollow: true, colour: css("--fg")}])],
       draw(p) {
-        const {c} = p, many = rest.length > 1500;
-        c.globalAlpha = many ? .35 : .75;
-        for (const i of rest) { c.lineWidth = 1.2 * p.px; c.strokeStyle = c.fillStyle = colour(R.strategy[i]); shape(c, SHAPES[R.strategy[i] % 6], p.X(R.cost[i][0]), p.Y(R.quality[i][0]), (many ? 2.2 : 3.4) * p.px, R.measured[i]); }
+        const {c} = p, many = rest.length > 1500, r = (many ? 2.2 : 3.4) * p.px;
+        c.globalAlpha = many ? .5 : .75;
+        for (let k = 0; k < kinds.length; k++) for (const filled of [0, 1]) {
+          c.lineWidth = 1.2 * p.px; c.strokeStyle = c.fillStyle = colour(k);
+          c.beginPath();
+          for (const i of rest) if (R.strategy[i] === k && R.measured[i] === filled) path(c, SHAPES[k % 6], p.X(R.cost[i][0]), p.Y(R.quality[i][0]), r);
+          if (filled) c.fill();
+          c.stroke();
+        }
         c.globalAlpha = 1;
         if (D.threshold != null) rule(p, D.threshold, true, `asked: ${D.minimize ? "at most" : "at least"} ${D.threshold}`, css("--bad"));
         if (D.maxCost != null) rule(p, D.maxCost, false, `most: ${money(D.maxCost)} ${D.currency}`, css("--bad"));
@@ -213,7 +238,7 @@ function frontier() {
         for (const i of main) {
           const x = p.X(R.cost[i][0]), y = p.Y(R.quality[i][0]), k = colour(R.strategy[i]);
           bar(p, x, p.Y(R.quality[i][1]), p.Y(R.quality[i][2]), k);
-          if (!near) { c.beginPath(); c.moveTo(p.X(R.cost[i][1]), y); c.lineTo(p.X(R.cost[i][2]), y); c.globalAlpha = .55; c.stroke(); c.globalAlpha = 1; }
+          if (!near) { c.beginPath(); c.moveTo(p.X(R.cost[i][1]), y); c.lineTo(p.X(R.cost[i][2]), y); c.globalAlpha = .4; c.stroke(); c.globalAlpha = 1; }
           c.strokeStyle = c.fillStyle = k; c.lineWidth = 2 * p.px;
           shape(c, SHAPES[R.strategy[i] % 6], x, y, 5.5 * p.px, R.measured[i]);
           if (i === chosen) { c.strokeStyle = css("--fg"); c.lineWidth = 2 * p.px; c.beginPath(); c.arc(x, y, 11 * p.px, 0, 7); c.stroke(); }
@@ -306,13 +331,14 @@ function costs() {
 function table() {
   const PAGE = 50, host = at("candidates-table");
   const COLUMNS = [
-    ["Model", i => named("model", i)], ["Strategy", i => named("strategy", i)], ["Configuration", i => named("configuration", i), "wide"],
+    ["Model", i => named("model", i)], ["Strategy", i => named("strategy", i)],
     [D.metric, i => R.quality[i]?.[0] ?? null, "n", i => R.quality[i] ? [score(R.quality[i][0]), `${score(R.quality[i][1])} – ${score(R.quality[i][2])}`] : ["–"]],
     [`Total ${D.currency}`, i => R.cost[i]?.[0] ?? null, "n", i => R.cost[i] ? [money(R.cost[i][0]), `${money(R.cost[i][1])} – ${money(R.cost[i][2])}`] : ["–"]],
-    ["Once", i => R.once[i], "n", i => [money(R.once[i])]],
     ["Meets", i => R.meets[i], "n", i => [R.meets[i] == null ? "–" : Math.round(R.meets[i] * 100) + " %"]],
     ["Status", i => named("status", i), "", i => [named("status", i), R.measured[i] ? "measured" : "forecast"]],
+    ["Configuration", i => named("configuration", i), "wide"],
     ["Reason", i => named("reason", i), "wide"],
+    ["Once", i => R.once[i], "n", i => [money(R.once[i])]],
     ["Latency ms", i => R.latency[i], "n", i => [R.latency[i] == null ? "–" : count(R.latency[i])]],
     ["Memory GiB", i => R.memory[i], "n", i => [R.memory[i] == null ? "–" : R.memory[i].toFixed(2)]],
     ["FLOPs", i => R.flops[i], "n", i => [R.flops[i] == null ? "–" : R.flops[i].toExponential(2)]],
@@ -372,7 +398,7 @@ function table() {
 // ---- the page --------------------------------------------------------------------------------------------------------
 const dark = () => document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 const theme = at("theme");
-function repaint() { theme.textContent = dark() ? "Light" : "Dark"; charts.forEach(c => c.make()); }
+function repaint() { kept.clear(); theme.textContent = dark() ? "Light" : "Dark"; charts.forEach(c => c.make()); }
 theme.hidden = false;
 theme.addEventListener("click", () => { document.documentElement.dataset.theme = dark() ? "light" : "dark"; repaint(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
