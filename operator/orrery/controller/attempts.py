@@ -19,6 +19,8 @@ from orrery.controller.server import Object
 from orrery.planning.reports import Judgement, judge
 
 OUT_OF_MEMORY_EXIT = 137
+#: A Pod's clock starts when its node takes it, later than its Job's.
+_NODE_SLACK_SECONDS = 60
 #: Why a container never started, as the kubelet says it; each is worth telling the plan's owner.
 _WAITING = frozenset(
     {
@@ -81,8 +83,8 @@ def observe(
     """
     if job is not None and not finished(job):
         return Seen(_in_flight(attempt, job, pods, queue_says))
-    if job is None and any("running" in _container_state(p) and not p.get("gone") for p in pods):
-        return Seen(attempt)  # it ends with its Pod, and is charged until then
+    if any(_may_run(p) for p in pods) and not _out_of_time(attempt, spec, job, now):
+        return Seen(attempt)  # it ends with its Pods, whatever its Job says, and is charged until then
     ran = _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
@@ -132,6 +134,20 @@ def parse_timestamp(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def _may_run(pod: Object) -> bool:
+    """Whether a Pod costs money now or may do so yet: a Job that has failed, or is gone, may leave one behind for a while."""
+    if pod.get("gone") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return False
+    state = _container_state(pod)
+    return "running" in state or ("terminated" not in state and not pod["metadata"].get("deletionTimestamp"))
+
+
+def _out_of_time(attempt: Attempt, spec: ProbeSpec, job: Object | None, now: datetime) -> bool:
+    """Whether the kubelet has surely ended whatever ran, also on a node that nobody hears of."""
+    begun = parse_timestamp(((job or {}).get("status") or {}).get("startTime")) or parse_timestamp(attempt.reserved_at)
+    return begun is None or (now - begun).total_seconds() > spec.deadline_seconds + _NODE_SLACK_SECONDS
 
 
 def _in_flight(attempt: Attempt, job: Object, pods: Sequence[Object], queue_says: str | None) -> Attempt:

@@ -124,8 +124,9 @@ class Probing:
             return PENDING_SECONDS - age
         run = (namespace, probe.name, str(attempt.number))
         pods = self.world.pods(run)
-        if done and not any(_over(pod) for pod in pods):
-            # the watch of Pods has not shown it yet, or this process is younger than the Pod
+        if done and not (job is not None and ended.condition(job, "Complete") and any(_over(pod) for pod in pods)):
+            # the watch of Pods has not shown it yet, or this process is younger than the Pod; or the Job has failed, and may
+            # have left a Pod behind that still runs
             seen = {pod["metadata"].get("uid") for pod in pods}
             selector = f"{PROBE_LABEL}={probe.name},{ATTEMPT_LABEL}={attempt.number}"
             listed = list(self.server.list(PODS, namespace, selector))
@@ -145,7 +146,7 @@ class Probing:
             self._record(plan, probe, accelerator, found)
         if found.ended:
             self.world.forget_pods(run)
-        return LOOK_SECONDS
+        return PENDING_SECONDS if done else LOOK_SECONDS
 
     def _age(self, attempt: Attempt) -> float:
         reserved = ended.parse_timestamp(attempt.reserved_at)

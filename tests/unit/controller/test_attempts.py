@@ -53,8 +53,8 @@ def seen(the_job: Any, *pods: Any, digest: str | None = None, accelerators: int 
         (job(COMPLETE), [pod(terminated(message=report(SPEC, complete=False)))], "ReportIncomplete", "0.06"),
         # a deadline: of the Job, whose Pod is gone and nobody saw it; of the Job, whose Pod never ran; of the Pod
         (job(DEADLINE), [], "DeadlineExceeded", "0.064"),
-        (job(DEADLINE), [pod({"waiting": {"reason": "ImagePullBackOff"}}, gone=True)], "Unschedulable", "0"),
-        (job(DEADLINE), [pod(None)], "Unschedulable", "0"),
+        (job(DEADLINE), [pod({"waiting": {"reason": "ImagePullBackOff"}}, deleted=True)], "Unschedulable", "0"),
+        (job(DEADLINE), [pod(None) | {"gone": True}], "Unschedulable", "0"),
         (job(FAILED), [pod(terminated(137), reason="DeadlineExceeded")], "DeadlineExceeded", "0.06"),
         # taken away
         (job(FAILED), [pod(terminated(137), deleted=True)], "Disrupted", "0.06"),
@@ -71,7 +71,7 @@ def seen(the_job: Any, *pods: Any, digest: str | None = None, accelerators: int 
         (None, [], "JobDeleted", "0.115"),
         (None, [pod(terminated(143))], "JobDeleted", "0.06"),
         (None, [pod(terminated(message=GOOD))], "Completed", "0.06"),
-        (None, [pod({"waiting": {}})], "JobDeleted", "0"),
+        (None, [pod({"waiting": {}}, deleted=True)], "JobDeleted", "0"),
     ],
 )
 def test_every_ending_has_a_reason_and_a_price(the_job: Any, pods: list[Any], reason: str, cost: str) -> None:
@@ -139,10 +139,17 @@ def test_in_flight_it_says_why_it_waits() -> None:
     assert waits.attempt.message == "Kueue: Pending: no quota for gpu"
 
 
-def test_a_pod_that_outlives_its_job_is_waited_for() -> None:
-    assert not seen(None, pod(RUNNING)).ended
-    gone = pod(RUNNING) | {"gone": True}
-    assert seen(None, gone).attempt.reason == "JobDeleted"
+@pytest.mark.parametrize("the_job", [None, job(FAILED), job(DEADLINE)])
+def test_a_pod_that_outlives_its_job_is_waited_for(the_job: Any) -> None:
+    """An old Job controller may forget that a Job has failed, and run its replacement Pod to the end."""
+    ended_one = pod(terminated(143), uid="1", deleted=True)
+    assert not seen(the_job, ended_one, pod(RUNNING)).ended
+    assert not seen(the_job, ended_one, pod({"waiting": {}}, phase="Pending")).ended
+    assert seen(the_job, ended_one, pod({"waiting": {}}, phase="Pending", deleted=True)).ended
+    assert seen(the_job, pod(RUNNING) | {"gone": True}).ended
+    # a node that nobody hears of has ended it by its deadline
+    later = NOW.replace(hour=1)
+    assert observe(attempt(), SPEC, the_job, [pod(RUNNING)], 1, None, later).ended
 
 
 messages = st.one_of(st.none(), st.text(max_size=40), st.just(GOOD), st.just(report(SPEC, complete=False)))
@@ -172,7 +179,7 @@ def test_any_ending_is_an_answer_within_what_was_reserved(the_job: Any, pods: li
         assert found.attempt.reason and Decimal(0) <= (found.attempt.cost or Decimal(0)) <= found.attempt.reserved
         assert json.dumps(found.attempt.to_wire())
     else:
-        assert the_job is None and any(p["status"]["containerStatuses"] for p in pods)
+        assert any("terminated" not in (p["status"]["containerStatuses"] or [{"state": {}}])[0]["state"] for p in pods)
 
 
 def test_accelerators_are_read_also_from_a_plan_that_is_refused() -> None:
