@@ -156,7 +156,7 @@ KINDS: tuple[tuple[str, int, Act], ...] = (
     ("operator killed", 14, Interrupter.operator_killed),
     ("operator killed, Job deleted", 6, Interrupter.operator_killed_and_job_deleted),
     ("operator frozen", 4, Interrupter.operator_frozen),
-    ("API server restarted", 5, Interrupter.apiserver_restarted),
+    ("API server restarted", 3, Interrupter.apiserver_restarted),
     ("etcd paused", 6, Interrupter.etcd_paused),
     ("node gone", 4, Interrupter.node_gone),
     ("Job deleted", 14, Interrupter.job_deleted),
@@ -174,4 +174,4 @@ KINDS: tuple[tuple[str, int, Act], ...] = (
 
 def pause(rng: random.Random) -> float:
     """Seconds between two interruptions: sometimes none, so that they meet."""
-    return 0.0 if rng.random() < 0.15 else rng.uniform(0.3, 4.0)
+    return 0.0 if rng.random() < 0.15 else rng.uniform(0.3, 3.5)

@@ -22,7 +22,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "host", "authorization"})
+HOP = frozenset(
+    {"connection", "transfer-encoding", "content-length", "keep-alive", "host", "authorization", "accept-encoding"}
+)
 #: What may be told; see Proxy.fail.
 FAULTS = ("409", "410", "429", "500", "500-landed", "reset", "reset-landed", "timeout", "timeout-landed")
 

@@ -144,6 +144,8 @@ def _run(interrupter: Interrupter, supply: Supply, count: int, say: Any) -> Resu
     interrupted = time.monotonic() - begun
     result.unanswered = _settle(supply, interrupter.operator)
     recorder.stop()
+    if not recorder.reports():
+        raise RuntimeError("no probe has reported anything, so nothing could be lost: see the kubelets' logs")
     result.lost = recorder.lost()
     result.duplicated = recorder.duplicated(cluster.audit_log)
     price = Decimal(plans.PRICE_PER_HOUR)
