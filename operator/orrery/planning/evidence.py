@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from orrery.api.catalogue import MODELS
 from orrery.api.plan import ModelFacts, PlanSpec
 from orrery.api.probe import (
+    Method,
     Outcome,
     Report,
     TaskFacts,
@@ -159,7 +160,7 @@ def _take(
 
 def _observe(known: Known, model: str, accelerator: AcceleratorFacts, trial: Trial, result: TrialResult) -> None:
     training = None
-    if trial.strategy in registry.installed():
+    if trial.strategy in registry.installed() and trial.fidelity.method is Method.DIRECT:
         training = registry.get(trial.strategy).training
     pairs = [(WorkKind.INFERENCE, result.evaluation_flops, result.evaluation_seconds)]
     if training is not None:

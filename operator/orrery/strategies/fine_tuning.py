@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from orrery.api.plan import Architecture, Model
+from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.memory import adapter_parameters, training_memory
@@ -17,7 +18,7 @@ from orrery.laws.posterior import Array, Link, Posterior
 from orrery.strategies import registry
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.shot_curves import ZERO_SHOT
-from orrery.strategies.tokens import count_tokens, facts_of, request_flops, serving_bytes
+from orrery.strategies.tokens import TokenCounts, count_tokens, facts_of, request_flops, serving_bytes
 from orrery.strategies.trials import (
     Identity,
     attempted,
@@ -26,6 +27,7 @@ from orrery.strategies.trials import (
     identity,
     identity_of,
     make_trial,
+    measured_by,
     observed,
     parameters_of,
 )
@@ -103,7 +105,7 @@ class FineTuning:
         medians = group.link.inverse(mean)
         counts = count_tokens(group)
         scoring = float(request_flops(group, counts.input, counts)[0]) * items
-        return [
+        proposals = [
             Proposal(
                 make_trial(group, self.type, p, examples=n),
                 shifts[j],
@@ -113,6 +115,30 @@ class FineTuning:
             )
             for j, (n, p) in enumerate(open_)
         ]
+        return [*self._proxy(group, curves, targets, int(full.max()), done), *proposals]
+
+    def _proxy(
+        self, group: Group, curves: TuningCurves, targets: Points, examples: int, done: set[Identity]
+    ) -> list[Proposal]:
+        """A light head on the frozen features of all examples: one pass over the data, no training.
+
+        Asked for one configuration, since heads hardly differ between them, and only on as many examples as the group
+        ever trains on: on fewer, a head runs ahead of the model it stands in for.
+        """
+        if group.task.type is not TaskType.CLASSIFICATION or group.task_facts is None:
+            return []
+        longest = max(range(group.size), key=lambda i: (float(group.columns.get("epochs", ["1"] * group.size)[i]), -i))
+        parameters = self._trained_parameters(group.columns, longest)
+        trial = make_trial(group, self.type, parameters, examples=examples, method=Method.PROXY)
+        if identity(trial) in done:
+            return []
+        point = _points([(None, parameters, float(examples))])
+        items = evaluation_size(group)
+        mean, _ = curves.predict(point)
+        shifts, mean = curves.tell(targets, point, self._sampling_sd(group, mean, items))
+        one = float(request_flops(group, count_tokens(group).input, TokenCounts(0.0, 0.0, 0.0, 0.0))[0])
+        median = float(group.link.inverse(mean)[0])
+        return [Proposal(trial, shifts[0], 0.0, one * (examples + items), median)]
 
     def forecast(self, group: Group) -> QualityForecast:
         """The learning curve's law joined with the configurations' effects, at the size each configuration asks."""
@@ -163,14 +189,15 @@ class FineTuning:
         """The joint distribution given everything that was trained on this model, and this group's configurations."""
         full = self._full_sizes(group)
         targets = _points([(self, self._trained_parameters(group.columns, i), full[i]) for i in range(group.size)])
-        asked: list[tuple[FineTuning, Mapping[str, str], float]] = []
+        asked: list[tuple[FineTuning | None, Mapping[str, str], float]] = []
         seen: list[tuple[float, float]] = []
         for strategy in _kin(group):
-            for e in direct(group.evidence, strategy.type):
-                score = observed(e.result, group.link)
-                if score is not None:
-                    asked.append((strategy, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
-                    seen.append(score)
+            for method, kind in ((Method.DIRECT, strategy), (Method.PROXY, None)):
+                for e in measured_by(group.evidence, strategy.type, method):
+                    score = observed(e.result, group.link)
+                    if score is not None:
+                        asked.append((kind, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
+                        seen.append(score)
         values, noise = np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
         head = group.model.architecture is Architecture.ENCODER
         curves = TuningCurves(
@@ -227,12 +254,13 @@ def _kin(group: Group) -> list[FineTuning]:
     return [s for s in map(registry.get, types) if isinstance(s, FineTuning)]
 
 
-def _points(asked: Sequence[tuple[FineTuning, Mapping[str, str], float]]) -> Points:
-    """Configurations of any of the family's strategies, at training sizes."""
+def _points(asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]]) -> Points:
+    """Configurations of any of the family's strategies, at training sizes; without a strategy, of the proxy."""
 
     def column(name: str, default: float) -> list[float]:
         return [float(p.get(name, default)) for _, p, _ in asked]
 
-    rates = [float(p.get("learningRate", s.harmful_rate / 10)) / s.harmful_rate for s, p, _ in asked]
-    sizes = [n for _, _, n in asked]
-    return Points.of([s.training for s, _, _ in asked], rates, column("epochs", 1.0), column("rank", 8.0), sizes)
+    # A proxy has no learning rate of its own: it stands at the usual one.
+    rates = [float(p.get("learningRate", s.harmful_rate / 10)) / s.harmful_rate if s else 0.1 for s, p, _ in asked]
+    kinds = [s.training if s else None for s, _, _ in asked]
+    return Points.of(kinds, rates, column("epochs", 1.0), column("rank", 8.0), [n for _, _, n in asked])

@@ -114,15 +114,18 @@ def observed(result: TrialResult, link: Link) -> tuple[float, float] | None:
     return value, max(float(error * link.slope(score)), 1e-3)
 
 
-def direct(evidence: Iterable[Evidence], strategy: str) -> list[Evidence]:
-    """Direct measurements of one strategy that ended with a score."""
+def measured_by(evidence: Iterable[Evidence], strategy: str, method: Method) -> list[Evidence]:
+    """Measurements of one strategy by one method that ended with a score."""
     return [
         e
         for e in evidence
-        if e.trial.strategy == strategy
-        and e.trial.fidelity.method is Method.DIRECT
-        and e.result.outcome is Outcome.MEASURED
+        if e.trial.strategy == strategy and e.trial.fidelity.method is method and e.result.outcome is Outcome.MEASURED
     ]
+
+
+def direct(evidence: Iterable[Evidence], strategy: str) -> list[Evidence]:
+    """Direct measurements of one strategy that ended with a score."""
+    return measured_by(evidence, strategy, Method.DIRECT)
 
 
 def attempted(evidence: Iterable[Evidence]) -> set[Identity]:

@@ -14,8 +14,9 @@ training (LoRA, QLoRA, all weights) share the law and most of the effects, their
 kind's begin to harm: what LoRA learns from 64 examples says much about full fine-tuning. Given a draw all is linear
 algebra, and a mixture of normals is summarised by its moments.
 
-The proxy (COSMOS, arXiv 2505.01449: a light head on frozen embeddings) is one more kind of training, whose offset from
-the others is as unknown as ``laws.affine`` has it: real measurements calibrate the offset, and its curve is theirs.
+The proxy (COSMOS, arXiv 2505.01449: a light head on frozen embeddings) is one more kind of training, always fully learned,
+with an unknown offset from the others that real measurements calibrate, as in ``laws.affine``. On all examples it is
+close to what long training reaches (measured: .96 for .945, .935 for .945, .64 for .69); on few it runs ahead of it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from numpy.typing import NDArray
 
 from orrery.costs.flops import Training
 from orrery.laws import rectified
-from orrery.laws.affine import AffinePrior
 from orrery.laws.posterior import Array, Link
 
 #: Draws of the law. Fewer leave the posterior ragged after four or five measurements; more cost memory at 10^4 points.
@@ -52,6 +52,9 @@ _OWN_SD = 0.07  # of a configuration at one size, seen by no neighbour
 _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halves what is shared, about
 _SIZE_LENGTH = 1.5  # ln n
 _SIZE_SHARED = 0.75  # share of an effect that is the same at every size
+_PROXY_SD = (
+    0.4  # of the proxy's offset; half of ``AffinePrior.shift_sd``, since only the proxy on all examples is asked
+)
 _SEED_SD = 0.08  # another seed, at many examples
 _SEED_SD_SMALL = 0.25  # at few
 
@@ -278,12 +281,12 @@ class TuningCurves:
         alike = _SIMILARITY[a.kind[:, None], b.kind[None]]
         own = (distance < 1e-12) & (np.abs(size) < 1e-9) & (a.kind[:, None] == b.kind[None])
         shared = _EFFECT_SD**2 * np.exp(-0.5 * distance) * over_size + _KIND_SD**2
-        offset = AffinePrior().shift_sd ** 2 * ((a.kind == _PROXY)[:, None] & (b.kind == _PROXY)[None])
+        offset = _PROXY_SD**2 * ((a.kind == _PROXY)[:, None] & (b.kind == _PROXY)[None])
         return np.asarray(alike * shared + _OWN_SD**2 * own + offset)
 
     @staticmethod
     def _own_variance(points: Points) -> Array:
-        offset = AffinePrior().shift_sd ** 2 * (points.kind == _PROXY)
+        offset = _PROXY_SD**2 * (points.kind == _PROXY)
         return np.asarray(_EFFECT_SD**2 + _KIND_SD**2 + _OWN_SD**2 + offset, dtype=np.float64)
 
     def _means(self, points: Points) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from orrery.api.plan import AdaptationPlan, ModelFacts
 from orrery.api.pricelist import PriceList
-from orrery.api.probe import Outcome, ProbeSpec, Report, TaskFacts, Trial, TrialResult, probe_name
+from orrery.api.probe import Method, Outcome, ProbeSpec, Report, TaskFacts, Trial, TrialResult, probe_name
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import inference_flops, training_flops
 from orrery.costs.prices import Prices
@@ -117,7 +117,12 @@ class World:
             return _share(start)
         if trial.strategy == "InContext":
             return _share(self._shots(name, start, int(p["shots"]), p["retriever"]))
-        return _share(self._tuned(name, trial.strategy, start, p, trial.fidelity.training_examples or self.train))
+        n = trial.fidelity.training_examples or self.train
+        if trial.fidelity.method is Method.PROXY:
+            best = {"learningRate": "0.001", "epochs": "1"}
+            ahead = 0.3 * _normal(self.seed, name, "proxy")
+            return _share(self._tuned(name, "LoRA", start, best, n) + ahead)
+        return _share(self._tuned(name, trial.strategy, start, p, n))
 
     def _shots(self, name: str, start: float, k: int, retriever: str) -> float:
         lift = 1.3 + 0.5 * _normal(self.seed, name, "gain") + (0.5 if retriever != "random" else 0.0)
@@ -156,7 +161,9 @@ class World:
         scoring = float(inference_flops(facts, prompt, 3.0 * self.labels)) * items
         strategy = registry.get(trial.strategy)
         tuning = 0.0
-        if strategy.training is not None:
+        if trial.fidelity.method is Method.PROXY:
+            scoring = float(inference_flops(facts, 20.0)) * (items + trial.fidelity.training_examples)
+        elif strategy.training is not None:
             seen = float(p.get("epochs", "1")) * (trial.fidelity.training_examples or self.train)
             tuning = float(training_flops(facts, strategy.training, 23.0, seen))
         return TrialResult(
