@@ -10,7 +10,7 @@ PLAN ?= examples/intents/plan.yaml
 NEEDS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit assets generate cluster-up cluster-down clean
+.PHONY: help demo test lint unit assets generate demo-cluster cluster-up cluster-down clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ generate: $(VENV)/.dev  ## Write what comes from the API's models: definitions, 
 	$(BIN)/orrery crds --output charts/orrery/files/crds
 	$(BIN)/python -m orrery.api.reference > docs/reference/api.md.new && mv docs/reference/api.md.new docs/reference/api.md
 	$(BIN)/python config/generate.py
+
+demo-cluster: assets  ## The same question on a real local Kubernetes: chart, operator as a Pod, probes as Jobs
+	@$(BIN)/python -m tests.cluster.demo $(PLAN)
 
 cluster-up: $(VENV)/.dev  ## Start a local Kubernetes for tests and tries
 	$(BIN)/python -m tests.cluster up
