@@ -1,29 +1,81 @@
-"""Wiring: what ends Kopf does not end the operator."""
+"""Kopf's traps, settled: it only watches, its watches end, and its health is asked elsewhere."""
 
-from types import SimpleNamespace
+from __future__ import annotations
 
+import asyncio
+import inspect
+import json
+import urllib.error
+import urllib.request
+
+import kopf
 import pytest
-from prometheus_client import generate_latest
 
-from orrery.controller import main
-from orrery.controller.metrics import Metrics
+from orrery.controller.jobs import JobSettings
+from orrery.controller.main import MANAGED, configure_kopf, registry, serve
 from orrery.controller.settings import Settings
+from tests.unit.controller.test_world import body
 
 pytestmark = pytest.mark.unit
 
+SETTINGS = Settings(namespace=None, own_namespace="ns", identity="me", jobs=JobSettings("image"))
 
-def test_watches_that_died_start_again_until_a_signal_ends_them(monkeypatch):
-    ends = [RuntimeError("410: Gone"), RuntimeError("401"), None]
-    seen = []
 
-    async def kopf_operator(**told):
-        seen.append(told)
-        if (end := ends[len(seen) - 1]) is not None:
-            raise end
+class Recorded:
+    """Stands where the operator is; remembers what it was told."""
 
-    monkeypatch.setattr(main.kopf, "operator", kopf_operator)
-    settings = Settings.from_environment({"ORRERY_PROBE_IMAGE": "probe:1", "ORRERY_NAMESPACE": "team-a"})
-    operator = SimpleNamespace(metrics=Metrics(), saw=lambda *_: None)
-    main.watch_forever(operator, settings, pause=0.0)
-    assert [told["namespaces"] for told in seen] == [["team-a"]] * 3
-    assert b'orrery_reconcile_errors_total{reason="Watch"} 2.0' in generate_latest(operator.metrics.registry)
+    def __init__(self) -> None:
+        self.saw_events: list[tuple[str, str, bool]] = []
+
+    def saw(self, resource: object, body: dict, deleted: bool) -> None:
+        assert type(body) is dict, "plain objects past the door"
+        self.saw_events.append((resource.kind, body["metadata"]["name"], deleted))  # type: ignore[attr-defined]
+
+
+def test_watches_end_on_both_sides_and_the_servers_end_comes_first() -> None:
+    settings = kopf.OperatorSettings()
+    configure_kopf(settings, 240)
+    watching = settings.watching
+    assert watching.server_timeout == 240 and watching.client_timeout > watching.server_timeout
+    assert watching.connect_timeout and watching.inactivity_timeout and watching.chunk_size
+    assert settings.persistence.finalizer == "orrery.dev/kopf"
+    assert settings.posting.enabled is False and settings.scanning.disabled is True
+    assert settings.queueing.worker_limit is not None and settings.queueing.worker_limit < 1000
+    assert settings.execution.executor._max_workers == 4
+    jobs = kopf._cogs.structs.references.Resource("batch", "v1", "jobs")
+    pods = kopf._cogs.structs.references.Resource("", "v1", "pods")
+    assert [list(watching.label_selectors.collect(r)) for r in (jobs, pods)] == [[MANAGED], [MANAGED]]
+
+
+def test_kopf_only_watches_and_its_handlers_return_nothing() -> None:
+    operator = Recorded()
+    handlers = registry(operator, SETTINGS)  # type: ignore[arg-type]
+    watching = handlers._watching.get_all_handlers()
+    assert {h.selector.plural or h.selector.any_name for h in watching} == {
+        *("adaptationplans", "adaptationprobes", "pricelists", "jobs", "pods")
+    }
+    for others in (handlers._changing, handlers._spawning, handlers._indexing, handlers._webhooks):
+        assert not others.get_all_handlers(), "no finalizers, no annotations, no timers, no webhooks"
+    for handler in watching:
+        assert inspect.iscoroutinefunction(handler.fn), "no thread a handler"
+        seen = handler.fn(body=kopf.Body(body("x")), type="DELETED", anything="else")
+        assert asyncio.run(seen) is None
+    assert len(operator.saw_events) == 5 and all(deleted for *_, deleted in operator.saw_events)
+
+
+def test_health_and_metrics_are_read_only_http() -> None:
+    def answer(path: str) -> tuple[int, str, bytes] | None:
+        return (503, "application/json", b'{"healthy": false}') if path == "/healthz" else None
+
+    server = serve(0, answer)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        with pytest.raises(urllib.error.HTTPError) as sick:
+            urllib.request.urlopen(f"{url}/healthz?verbose=1", timeout=5)
+        assert sick.value.code == 503 and json.load(sick.value) == {"healthy": False}
+        with pytest.raises(urllib.error.HTTPError) as unknown:
+            urllib.request.urlopen(f"{url}/else", timeout=5)
+        assert unknown.value.code == 404
+    finally:
+        server.shutdown()
+        server.server_close()
