@@ -1,4 +1,5 @@
-"""What the page's script draws, as one compact JSON value: columns rather than rows, names once, five digits."""
+"""What the page's script draws, as one compact JSON value: columns rather than rows, names once, five digits
+(seven of money, since rivals often differ by a thousandth)."""
 
 from __future__ import annotations
 
@@ -71,7 +72,7 @@ def columns(rows: Sequence[ResultRow], frontier: set[str]) -> dict[str, Any]:
         "status": [code("status", r.status) for r in rows],
         "reason": [code("reason", r.reason) for r in rows],
         "quality": [_three(r.quality) for r in rows],
-        "cost": [_three(r.total_cost) for r in rows],
+        "cost": [_three(r.total_cost, 7) for r in rows],
         "once": [_number(r.adaptation_cost.median) if r.adaptation_cost else None for r in rows],
         "latency": [_number(r.latency_milliseconds) for r in rows],
         "flops": [_number((r.adaptation_flops or 0) + (r.serving_flops or 0)) for r in rows],
@@ -103,10 +104,10 @@ def _curve(curve: Curve) -> dict[str, Any]:
     return value
 
 
-def _three(interval: Interval | None) -> list[float | None] | None:
+def _three(interval: Interval | None, digits: int = 5) -> list[float | None] | None:
     if interval is None:
         return None
-    return [_number(interval.median), _number(interval.lower), _number(interval.upper)]
+    return [_number(v, digits) for v in (interval.median, interval.lower, interval.upper)]
 
 
 def _number(value: float | None, digits: int = 5) -> float | None:

@@ -19,6 +19,7 @@ from orrery.api import yamltext
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus
+from orrery.api.task import Direction
 from orrery.costs.forecast import requests_over_horizon
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report import text
@@ -61,6 +62,7 @@ def render(
         phase=escape(status.phase),
         date=escape(today.isoformat()),
         candidates=f"{len(rows):,}",
+        better="Down" if plan.spec.task.metric.sense is Direction.MINIMIZE else "Up",
         answer=text.answer(plan, status, currency),
         break_even=text.break_even(crossing, requests, currency),
         curves_note=_curves_note(drawn.left_out, drawn.assumed_examples),

@@ -68,7 +68,7 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
     return (
         f'<p class="answer">{sentence}</p><p>{escape(best.message[:1].upper() + best.message[1:])}</p><dl class="cards">{cards}</dl>'
         '<p class="note">Figures are medians, and the ranges hold the true value with 90 %; sentences give the expected '
-        "quality, which is lower than the median where the forecast is wide.</p>"
+        "quality, which differs from the median where the forecast is wide.</p>"
     )
 
 
@@ -139,7 +139,7 @@ def table(rows: Sequence[ResultRow], currency: str) -> str:
 def measured(plan: AdaptationPlan, rows: Sequence[ResultRow], records: Sequence[ProbeRecord], currency: str) -> str:
     """Every probe with what it found, and the pairs of which nothing was measured."""
     full = sum(row.measured for row in rows)
-    pairs = {(r.model, r.strategy): r.type for r in rows}
+    pairs = {(r.model, r.strategy): r.type for r in rows if r.quality is not None}
     seen: set[tuple[str, str]] = set()
     body: list[list[str]] = []
     for record in records:

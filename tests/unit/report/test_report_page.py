@@ -118,6 +118,8 @@ def test_what_was_not_measured_is_named(answered):
     text = Page(bare.page()).text
     assert "Never measured" in text and "encoder / lora" in text and "0 probes took 0 measurements" in text
     assert "1,000 are assumed" in text
+    refused = "encoder / in-context"  # an encoder reads no demonstrations: neither measured nor forecast
+    assert refused not in text.split("Never measured")[1].split("measurements")[0]
 
 
 def test_old_prices_are_said_to_be_old(answered):

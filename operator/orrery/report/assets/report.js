@@ -246,7 +246,7 @@ function frontier() {
       },
     });
   }
-  const money5 = v => String(+v.toPrecision(5));
+  const money5 = v => String(+v.toPrecision(6));
   const toggle = el("input", {type: "checkbox", id: "near", onchange: event => { near = event.target.checked; make(); }});
   host.append(el("div", {class: "tools"}, el("label", {for: "near"}, toggle, "Frontier only"), el("span", {class: "note"}, "Drag to zoom, double-click for all.")), holder);
   host.append(listing("The frontier as a table", ["Candidate", D.metric, `Total ${D.currency}`], main.map(i => [full(i), spread(R.quality[i], score), spread(R.cost[i], money)])));
