@@ -8,6 +8,7 @@
 #
 #   WORK           folder for storage and the base (default: .cache/images, kept: a second run is quicker)
 #   SUITE          Debian's release for the base (default: bookworm)
+#   ORRERY_CACHE   assets of builtin: sources (default: ~/.cache/orrery); where they are, a probe measures for real
 #   BUILD_VOLUMES  further files and folders that builds see, read-only, at the same path: pip's configuration, a mirror
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,7 +39,15 @@ make_base() {
 }
 
 # try COMMAND...: runs it in the container that is tried, as the image's own user
-try() { in_storage run --isolation chroot "$container" -- "$@"; }
+try() { in_storage run --isolation chroot "${mounts[@]}" "$container" -- "$@"; }
+mounts=()
+
+# One load of MiniLM, two measurements on CPU: what a Job's container is given, and where its assets are mounted.
+spec='{"model": {"name": "minilm", "architecture": "Encoder", "source": {"builtin": {"name": "all-minilm-l6-v2"}}},
+  "task": {"type": "Classification", "dataset": {"source": {"builtin": {"name": "bigbench/intent_recognition"}}}},
+  "accelerator": "cpu", "deadlineSeconds": 600, "trials": [
+    {"name": "lora", "strategy": "LoRA", "fidelity": {"trainingExamples": 16, "evaluationItems": 50}},
+    {"name": "full", "strategy": "FullFineTuning", "fidelity": {"trainingExamples": 16, "evaluationItems": 50}}]}'
 
 expect() { # expect WHAT COMMAND...
   local what=$1
@@ -77,6 +86,21 @@ build() {
     expect "probe trains a step" try "$python" -c \
       'import torch, peft, transformers; w = torch.ones(2, requires_grad=True); (w * w).sum().backward(); assert w.grad.sum() == 4'
     expect "probe explains itself" try orrery probe --help
+    local assets=${ORRERY_CACHE:-$HOME/.cache/orrery}
+    if [ -d "$assets/builtin" ]; then
+      # the image's user reads the assets; a home folder may be closed to it
+      mounts=(--volume "$assets:/assets:ro")
+      expect "probe measures" try env ORRERY_CACHE=/assets ORRERY_PROBE_SPEC="$spec" orrery probe
+      expect "and its report says so" python3 -c '
+import json, sys
+report = json.loads(sys.argv[1])
+assert report["complete"] and len(sys.argv[1].encode()) <= 4096, report
+assert {t["outcome"] for t in report["trials"]} == {"Measured"}, report
+print([(t["name"], t["score"]) for t in report["trials"]])' "$(tail -1 "$work/out")"
+      cat "$work/out"
+    else
+      echo "skipped: probe measures (no assets in $assets: orrery assets fetch)"
+    fi
   fi
   in_storage rm "$container" > /dev/null
 }
