@@ -25,6 +25,7 @@ class Work:
     request_flops: Array  #: prefill and decode of one request
     adaptation_memory: Array  #: bytes at the peak of training; 0 when nothing is trained
     serving_memory: Array  #: bytes to serve one request at a time
+    evaluation_flops: Array | None = None  #: of one item as a probe scores it, with shared prefixes; None: as served
 
     def __len__(self) -> int:
         return len(self.adaptation_flops)

@@ -23,8 +23,7 @@ from orrery.api.probe import (
     digest,
     model_identity,
 )
-from orrery.costs.accelerators import AcceleratorFacts, describe
-from orrery.costs.throughput import Observation, WorkKind
+from orrery.costs.throughput import WorkKind
 from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILURES, refusal
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
 from orrery.strategies import registry
@@ -42,7 +41,7 @@ class Known:
     evidence: dict[str, list[Evidence]] = field(default_factory=dict)
     task_facts: TaskFacts | None = None
     model_facts: dict[str, ModelFacts] = field(default_factory=dict)
-    observations: list[Observation] = field(default_factory=list)
+    work: dict[tuple[str, str, WorkKind], tuple[float, float]] = field(default_factory=dict)  #: FLOPs and their seconds
     load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
     late: Counter[tuple[str, str]] = field(default_factory=Counter)  #: probes that met their deadline, by the same
     in_flight: list[tuple[str, str, Trial]] = field(default_factory=list)  #: model, accelerator, trial
@@ -64,7 +63,7 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
     known.model_facts.update(facts.models)
     models = {digest(model_identity(m)): m.name for m in spec.models}
     task = digest(data_identity(spec.task))
-    accelerators = {a.name: describe(a) for a in spec.accelerators}
+    accelerators = {a.name for a in spec.accelerators}
     ours = [
         (models[key], r)
         for r in sorted(records, key=lambda r: r.name)
@@ -130,9 +129,7 @@ def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None
             told, known.task_facts = seen.input_tokens is not None, seen
 
 
-def _take(
-    known: Known, model: str, record: ProbeRecord, report: Report, accelerators: dict[str, AcceleratorFacts]
-) -> set[str]:
+def _take(known: Known, model: str, record: ProbeRecord, report: Report, accelerators: set[str]) -> set[str]:
     """Keeps a report's results; returns the names of the trials that are answered."""
     trials = {t.name: t for t in record.spec.trials}
     where = record.spec.accelerator
@@ -151,14 +148,14 @@ def _take(
             continue
         answered.add(result.name)
         if where in accelerators:
-            _observe(known, model, accelerators[where], trial, result)
+            _observe(known, model, where, trial, result)
         if (identity(trial), trial.seed) not in have:
             known.evidence.setdefault(model, []).append(Evidence(trial, result, where))
             have.add((identity(trial), trial.seed))
     return answered
 
 
-def _observe(known: Known, model: str, accelerator: AcceleratorFacts, trial: Trial, result: TrialResult) -> None:
+def _observe(known: Known, model: str, accelerator: str, trial: Trial, result: TrialResult) -> None:
     training = None
     if trial.strategy in registry.installed() and trial.fidelity.method is Method.DIRECT:
         training = registry.get(trial.strategy).training
@@ -167,7 +164,9 @@ def _observe(known: Known, model: str, accelerator: AcceleratorFacts, trial: Tri
         pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds))
     for kind, flops, seconds in pairs:
         if flops and seconds and flops > 0 and seconds > 0:
-            known.observations.append(Observation(model, accelerator, kind, float(flops), float(seconds)))
+            # Sums, so that long runs count by their length: short ones are mostly set-up.
+            done, spent = known.work.get((model, accelerator, kind), (0.0, 0.0))
+            known.work[model, accelerator, kind] = done + float(flops), spent + float(seconds)
 
 
 def _fail(

@@ -49,7 +49,8 @@ def exhaustive(
                 continue
             open_ &= ~here
             loads.setdefault((group.model.name, a))
-            scoring = work.request_flops[here] * items
+            each = work.request_flops if work.evaluation_flops is None else work.evaluation_flops
+            scoring = each[here] * items
             spent = clock.seconds(group.model.name, accelerator.name, WorkKind.INFERENCE, scoring).median()
             if training is not None:
                 tuning = clock.seconds(

@@ -16,7 +16,7 @@ from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.accelerators import AcceleratorFacts, describe
 from orrery.costs.forecast import CostForecasts, decode_seconds, forecast_costs, requests_over_horizon
 from orrery.costs.prices import Prices
-from orrery.costs.throughput import Throughput, WorkKind
+from orrery.costs.throughput import Observation, Throughput, WorkKind
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
 from orrery.planning.candidates import CandidateGroup, Space
@@ -100,7 +100,12 @@ class Clock:
         self.known = known
         self.accelerators: list[AcceleratorFacts] = [describe(a) for a in spec.accelerators]
         self.by_name = {a.name: a for a in self.accelerators}
-        self.throughput = Throughput.fit(known.observations)
+        self.throughput = Throughput.fit(
+            [
+                Observation(model, self.by_name[where], kind, flops, seconds)
+                for (model, where, kind), (flops, seconds) in sorted(known.work.items())
+            ]
+        )
         self._pace: dict[tuple[str, str, WorkKind], tuple[float, float]] = {}  # ln seconds a FLOP, and its sd
 
     def seconds(self, model: str, accelerator: str, kind: WorkKind, flops: Array) -> Posterior:

@@ -33,8 +33,8 @@ class TokenCounts:
 
     @property
     def scored(self) -> float:
-        """Tokens read after the prompt: every option of a choice, or the generated answer."""
-        return self.output * self.options
+        """Tokens read after the prompt: every option of a choice, or the generated answer; nothing follows the last."""
+        return max(self.output - 1.0, 0.0) * self.options
 
 
 def facts_of(group: Group) -> ModelFacts:

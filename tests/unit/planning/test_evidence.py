@@ -73,7 +73,7 @@ def test_a_true_report_is_kept_with_its_facts_and_speeds() -> None:
     found = known(record())
     assert [e.trial.name for e in found.evidence["small"]] == ["t1", "t8"]
     assert found.task_facts is not None and found.task_facts.train_examples == 400
-    assert len(found.observations) == 2 and found.load_seconds["small", "cpu"] == [4.0]
+    assert len(found.work) == 1 and found.load_seconds["small", "cpu"] == [4.0]
     assert not found.refused and not found.retry
 
 

@@ -111,6 +111,11 @@ class InContext:
                 for r, c in zip(group.columns["retriever"], group.columns["calibration"], strict=True)
             ]
         )
+        measured = count_tokens(group)
+        scored = [
+            self._evaluated_tokens(measured, int(k), r, c, evaluation_size(group))
+            for k, r, c in zip(*(group.columns[n] for n in ("shots", "retriever", "calibration")), strict=True)
+        ]
         return Work(
             adaptation_flops=nothing,
             adaptation_tokens=nothing,
@@ -119,6 +124,7 @@ class InContext:
             request_flops=request_flops(group, prompt + calibrated, counts),
             adaptation_memory=nothing,
             serving_memory=serving_bytes(group, prompt, counts),
+            evaluation_flops=request_flops(group, np.array(scored), measured),
         )
 
     @staticmethod
