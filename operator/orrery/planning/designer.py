@@ -343,6 +343,8 @@ class Designer:
         price = self._price(best.accelerator)
         seconds = sum(o.seconds for o in batch) + self.clock.load_seconds(best.model, best.accelerator)
         cost = expected(seconds, price)
+        top = max(batch, key=lambda o: o.worth.points)
+        kinds = ", ".join(dict.fromkeys(o.trial.strategy for o in batch))
         return ProbeRequest(
             name=probe_name(spec),
             spec=spec,
@@ -350,8 +352,8 @@ class Designer:
             reservation=reservation(spec.deadline_seconds, price),
             expected_cost=cost,
             reason=(
-                f"{best.trial.strategy} on {best.model}: for {cost} {self.prices.currency}, improves the choice with "
-                f"{best.worth.change:.0%} probability, by {best.worth.gain:.2g} points on average"
+                f"{kinds} on {best.model} for {cost} {self.prices.currency}: improves the choice with "
+                f"{top.worth.change:.0%} probability, by {top.worth.gain:.2g} points on average"
             ),
         )
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import Run, World, drive, make_plan, make_prices, model
 
 from orrery.api.plan import AdaptationPlan
 from orrery.api.status import Condition
 from orrery.planning.advance import advance
 from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, ProbeState, Step
+from tests.unit.planning.world import Run, World, drive, make_plan, make_prices, model
 
 pytestmark = pytest.mark.unit
 

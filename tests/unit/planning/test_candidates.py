@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from world import make_plan, model
 
 from orrery.planning.candidates import InvalidPlan, expand
+from tests.unit.planning.world import make_plan, model
 
 pytestmark = pytest.mark.unit
 

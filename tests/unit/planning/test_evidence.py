@@ -6,12 +6,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from world import World, make_plan
 
 from orrery.api.plan import AdaptationPlan
 from orrery.api.probe import Fidelity, Outcome, Parameter, ProbeSpec, Report, Trial
 from orrery.planning.evidence import Known, gather
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
+from tests.unit.planning.world import World, make_plan
 
 pytestmark = pytest.mark.unit
 

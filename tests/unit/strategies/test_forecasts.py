@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import World, make_plan, model
 
 from orrery.api.probe import Fidelity, Method, Outcome, Parameter, Trial, TrialResult
 from orrery.planning.candidates import expand
@@ -20,6 +19,7 @@ from orrery.planning.forecasts import Groups
 from orrery.strategies import registry
 from orrery.strategies.base import Evidence, Group, QualityForecast
 from orrery.strategies.trials import identity, observed
+from tests.unit.planning.world import World, make_plan, model
 
 pytestmark = pytest.mark.unit
 
