@@ -18,6 +18,8 @@ from orrery.strategies.trials import check_value
 
 #: More candidates than this are refused: forecasting them all would take longer than probing the sensible ones.
 MOST_CANDIDATES = 100_000
+#: What ``probing.designer`` and ``probing.predictor`` may name.
+DESIGNERS, PREDICTORS = ("ExpectedValue",), ("Ensemble",)
 
 Index = NDArray[np.intp]
 
@@ -75,6 +77,12 @@ def expand(spec: PlanSpec) -> Space:
         InvalidPlan: an unknown strategy or parameter, a value out of bounds or given twice, nothing left after
             exclusions, or more candidates than can be forecast.
     """
+    for name, value, known in (
+        ("designer", spec.probing.designer, DESIGNERS),
+        ("predictor", spec.probing.predictor, PREDICTORS),
+    ):
+        if value not in known:
+            raise InvalidPlan(f"spec.probing.{name} is '{value}': write {' or '.join(known)}, or leave it out")
     grids = {s.name: _grid(s) for s in spec.strategies}
     excluded = {(e.model, e.strategy) for e in spec.exclude}
     pairs = [(m, s) for m in spec.models for s in spec.strategies if (m.name, s.name) not in excluded]

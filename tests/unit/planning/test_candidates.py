@@ -85,3 +85,8 @@ def test_excluding_everything_is_refused() -> None:
     plan = make_plan(models=[model("small")], strategies=lora(), exclude=[{"model": "small", "strategy": "lora"}])
     with pytest.raises(InvalidPlan, match="leaves no pair"):
         expand(plan.spec)
+
+
+def test_unknown_designers_are_refused() -> None:
+    with pytest.raises(InvalidPlan, match=r"spec\.probing\.designer is 'Dice': write ExpectedValue"):
+        expand(make_plan(probing={"designer": "Dice"}).spec)
