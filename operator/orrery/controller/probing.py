@@ -169,11 +169,7 @@ class Probing:
 
     def _data_digest(self, namespace: str, probe: Probe) -> str | None:
         """The digest that most other reports on the task agree on: a probe that read other data is refused."""
-        digests = Counter(
-            facts.digest
-            for other in self.world.probes_for(namespace, "", probe.task_key)
-            if other.name != probe.name and other.status.report and (facts := other.status.report.task_facts)
-        )
+        digests = Counter(self.world.data_digests(namespace, probe.task_key, but=probe.name))
         return max(digests, key=lambda d: (digests[d], d)) if digests else None
 
     def _record(self, plan: Object, probe: Probe, accelerator: Accelerated, seen: ended.Seen) -> None:

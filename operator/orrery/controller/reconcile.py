@@ -20,7 +20,7 @@ from orrery.controller import attempts as ended
 from orrery.controller import features, results, status
 from orrery.controller.jobs import refuse_local_sources
 from orrery.controller.probing import Probing, Unusable, spans_seconds
-from orrery.controller.records import Probe, deleted, records, task_key
+from orrery.controller.records import Probe, deleted, model_key, records, task_key
 from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, Conflict, NotFound, Object, Refused
 from orrery.controller.world import Key, key_of
 from orrery.planning.advance import advance
@@ -203,7 +203,8 @@ class Reconciler:
             raise Unusable("InvalidPriceList", f"the PriceList '{name}' cannot be used: {error}") from None
 
     def _probes(self, plan: AdaptationPlan) -> list[Probe]:
-        return self.world.probes_for(plan.metadata.namespace, plan.metadata.name, task_key(plan.spec.task))
+        models = {model_key(m) for m in plan.spec.models}
+        return self.world.probes_for(plan.metadata.namespace, plan.metadata.name, task_key(plan.spec.task), models)
 
     def _question(self, plan: AdaptationPlan, body: Object) -> tuple[AdaptationPlan, Sequence[ProbeRecord]]:
         """The plan and its records; past its deadline, the same with nothing more to be started."""

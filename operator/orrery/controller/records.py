@@ -29,7 +29,7 @@ from orrery.planning.reports import FINAL_REASONS
 from orrery.planning.types import ProbeRecord, ProbeState
 
 #: Ends that are nobody's failure: they use up no retry.
-UNCOUNTED = frozenset({"Disrupted", "NotStarted"})
+UNCOUNTED = frozenset({"Disrupted", "JobDeleted", "NotStarted"})
 #: Attempts that a probe's status can hold.
 MOST_ATTEMPTS = 16
 
@@ -70,7 +70,7 @@ def parse(body: Object) -> Probe | None:
     except ValidationError:
         return None
     return Probe(
-        body, probe.spec, probe.status or ProbeStatus(), task_key(probe.spec.task), _model_key(probe.spec.model)
+        body, probe.spec, probe.status or ProbeStatus(), task_key(probe.spec.task), model_key(probe.spec.model)
     )
 
 
@@ -79,7 +79,8 @@ def task_key(task: Task) -> str:
     return digest(data_identity(task))[:16]
 
 
-def _model_key(model: Model) -> str:
+def model_key(model: Model) -> str:
+    """Digest of what makes two models the same."""
     return digest(model_identity(model))[:16]
 
 
@@ -138,7 +139,7 @@ def _without_failure(report: Report | None) -> Report | None:
 
 def records(probes: Iterable[Probe], plan: AdaptationPlan, settings: JobSettings) -> list[ProbeRecord]:
     """Records of the probes that measured the plan's models on its task, or that it paid for before it was edited."""
-    task, models = task_key(plan.spec.task), {_model_key(m) for m in plan.spec.models}
+    task, models = task_key(plan.spec.task), {model_key(m) for m in plan.spec.models}
     name, around = plan.metadata.name, environments(plan.spec, settings)
     found = [
         record(p, name, around) for p in probes if (p.task_key == task and p.model_key in models) or name in p.payers

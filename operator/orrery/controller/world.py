@@ -13,6 +13,7 @@ import json
 import threading
 import zlib
 from collections import OrderedDict, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,21 @@ class _Kept:
             return str(meta.get("resourceVersion")) != self.version
 
 
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """What is asked of a probe without parsing it again."""
+
+    task: str
+    model: str
+    payers: frozenset[str]
+    data: str | None  #: digest of the data that it reported to have read
+
+    @classmethod
+    def of(cls, probe: Probe) -> _Indexed:
+        facts = probe.status.report.task_facts if probe.status.report else None
+        return cls(probe.task_key, probe.model_key, probe.payers, facts.digest if facts else None)
+
+
 def slim(body: Object) -> Object:
     """A shallow copy without what nobody reads: managed fields, kubectl's copy of the manifest, a Job's Pod template."""
     found = dict(body)
@@ -106,8 +122,8 @@ class World:
         self._lock = threading.RLock()
         self._objects: dict[str, dict[Key, _Kept]] = {r.kind: {} for r in KEPT}
         self._probes: OrderedDict[Key, Probe] = OrderedDict()  # parsed, of the version that is kept
-        self._indexed: dict[Key, tuple[str, frozenset[str]]] = {}  # of a probe: its task, and who paid
-        self._by_task: dict[Key, set[str]] = defaultdict(set)  # (namespace, task key) -> probes
+        self._indexed: dict[Key, _Indexed] = {}
+        self._by_task: dict[Key, set[str]] = defaultdict(set)  # (namespace, task key) -> probes with attempts
         self._by_payer: dict[Key, set[str]] = defaultdict(set)  # (namespace, plan) -> probes
         self._gone: dict[str, dict[str, None]] = {r.kind: {} for r in KEPT}  # uids, oldest first
         self._pods: OrderedDict[Run, dict[str, bytes]] = OrderedDict()  # by uid, also those that are gone
@@ -174,26 +190,37 @@ class World:
                 self._probes.move_to_end(key)
             return found
 
-    def probes_for(self, namespace: str, plan: str, task: str | None) -> list[Probe]:
-        """Probes of a namespace that measured a task (by its key) or that a plan paid for, by name."""
+    def probes_for(self, namespace: str, plan: str, task: str | None, models: Collection[str] = ()) -> list[Probe]:
+        """Probes of a namespace that measured one of these models on a task (by their keys), or that a plan paid for; by name.
+
+        Without ``task`` only the latter. Probes that nobody has begun are left out.
+        """
         with self._lock:
             names = set(self._by_payer.get((namespace, plan), ()))
             if task:
-                names |= self._by_task.get((namespace, task), set())
+                shared = self._by_task.get((namespace, task), ())
+                names |= {name for name in shared if self._indexed[namespace, name].model in models}
             found = [self.probe((namespace, name)) for name in sorted(names)]
             return [p for p in found if p is not None]
+
+    def data_digests(self, namespace: str, task: str, but: str) -> list[str]:
+        """Digests of the data that the probes of a task, one apart, reported to have read."""
+        with self._lock:
+            names = self._by_task.get((namespace, task), ())
+            return [d for n in names if n != but and (d := self._indexed[namespace, n].data) is not None]
 
     def _index(self, key: Key, probe: Probe | None) -> None:
         namespace, name = key
         self._probes.pop(key, None)
         if old := self._indexed.pop(key, None):
-            _discard(self._by_task, (namespace, old[0]), name)
-            for payer in old[1]:
+            _discard(self._by_task, (namespace, old.task), name)
+            for payer in old.payers:
                 _discard(self._by_payer, (namespace, payer), name)
         if probe is not None:
-            self._indexed[key] = probe.task_key, probe.payers
-            self._by_task[namespace, probe.task_key].add(name)
-            for payer in probe.payers:
+            self._indexed[key] = now = _Indexed.of(probe)
+            if probe.status.attempts:
+                self._by_task[namespace, now.task].add(name)
+            for payer in now.payers:
                 self._by_payer[namespace, payer].add(name)
             self._remember(key, probe)
 

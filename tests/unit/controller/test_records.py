@@ -56,6 +56,7 @@ def test_only_what_this_plan_paid_is_its_own() -> None:
         ({"reason": "Crashed"}, 1, True),
         ({"reason": "Disrupted"}, 0, True),
         ({"reason": "NotStarted"}, 0, True),
+        ({"reason": "JobDeleted"}, 0, True),
         ({"reason": "AccessDenied"}, 1, False),
         ({"reason": "Crashed", "paidBy": "other"}, 0, True),  # its bad luck is not ours
         ({"reason": "OutOfMemory", "paidBy": "other"}, 0, False),  # it would be so for us

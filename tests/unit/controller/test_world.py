@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orrery.api.probe import probe_name
-from orrery.controller.records import task_key
+from orrery.controller.records import model_key, task_key
 from orrery.controller.server import JOBS, PLANS, PROBES
 from orrery.controller.world import World, key_of, owners_of
 from tests.unit.controller import factory
@@ -90,14 +90,37 @@ def test_probes_are_found_by_task_and_by_who_paid() -> None:
     one, other = probe(), probe(uid="q", task={"dataset": {"source": {"configMap": {"name": "x", "key": "y"}}}})
     for found in (one, other):
         assert world.put(PROBES, found)
-    task = task_key(factory.plan().spec.task)
-    assert [p.name for p in world.probes_for("ns", "nobody", task)] == [one["metadata"]["name"]]
-    assert len(world.probes_for("ns", "plan", None)) == len(world.probes_for("ns", "plan", task)) == 2
-    assert world.probes_for("elsewhere", "plan", task) == []
+    task, models = task_key(factory.plan().spec.task), [model_key(m) for m in factory.plan().spec.models]
+    assert [p.name for p in world.probes_for("ns", "nobody", task, models)] == [one["metadata"]["name"]]
+    assert world.probes_for("ns", "nobody", task, ["another"]) == []
+    assert len(world.probes_for("ns", "plan", None)) == len(world.probes_for("ns", "plan", task, models)) == 2
+    assert world.probes_for("elsewhere", "plan", task, models) == []
     world.put(PROBES, probe(version=2, paid_by="another"))
     assert [p.name for p in world.probes_for("ns", "plan", None)] == [other["metadata"]["name"]]
     world.drop(PROBES, one)
-    assert world.probes_for("ns", "nobody", task) == [] and world.probe(key_of(one)) is None
+    assert world.probes_for("ns", "nobody", task, models) == [] and world.probe(key_of(one)) is None
+
+
+def test_probes_that_nobody_has_begun_are_not_looked_through() -> None:
+    world = World()
+    idle = probe(paid_by=None)
+    idle["status"] = {}
+    world.put(PROBES, idle)
+    task, models = task_key(factory.plan().spec.task), [model_key(m) for m in factory.plan().spec.models]
+    assert world.probes_for("ns", "plan", task, models) == [] and world.probe(key_of(idle)) is not None
+
+
+def test_what_data_others_read_is_known_without_reading_them() -> None:
+    world = World()
+    task = task_key(factory.plan().spec.task)
+    for name, digest in (("a", "1" * 64), ("b", "2" * 64), ("c", None)):
+        facts = {"taskFacts": {"digest": digest, "trainExamples": 1, "evaluationExamples": 1}} if digest else {}
+        found = probe(uid=name)
+        found["metadata"]["name"] = name
+        found["status"]["report"] = {"probe": name, "complete": True, **facts}
+        world.put(PROBES, found)
+    assert sorted(world.data_digests("ns", task, but="c")) == ["1" * 64, "2" * 64]
+    assert world.data_digests("ns", task, but="a") == ["2" * 64]
 
 
 def test_a_probe_that_nobody_of_us_wrote_is_ignored() -> None:
