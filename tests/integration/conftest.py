@@ -5,6 +5,9 @@
 `own_cluster`   `cluster`, skipped when KUBECONFIG names somebody's own cluster: for tests that interrupt it
 `kubernetes`    an ApiClient of the official client with the administrator's rights
 `namespace`     a new namespace's name, deleted afterwards
+`simulating`    `own_cluster` for a session, with our definitions and a node for simulated probes
+`operator`      `orrery operator` on it, one a module
+`space`         a new namespace there, with plans, probes and Jobs as plain objects
 
 A test that asks for `api_server` and not for `cluster` gets `kubernetes` and `namespace` of that server. With KUBECONFIG set, all of it is
 that cluster, and nothing is built or started.
@@ -12,14 +15,19 @@ that cluster, and nothing is built or started.
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kubernetes import client, config
 
-from tests.cluster import Cluster, ExternalCluster, Options
+from tests.cluster import Cluster, ExternalCluster, KubeletOptions, Options
+from tests.cluster.crds import install_crds
+from tests.cluster.programs import REPOSITORY
+from tests.integration.operators import SIMULATED, Namespace, Operator, chart_account
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +81,7 @@ def _server(request: pytest.FixtureRequest) -> Cluster | ExternalCluster:
 
 def _without_controllers(request: pytest.FixtureRequest) -> bool:
     names = set(request.fixturenames)
-    return "api_server" in names and not {"cluster", "own_cluster"} & names
+    return "api_server" in names and not {"cluster", "own_cluster", "simulating"} & names
 
 
 def _wait_for_default_account(core: client.CoreV1Api, namespace: str, seconds: float = 20) -> None:
@@ -87,3 +95,32 @@ def _wait_for_default_account(core: client.CoreV1Api, namespace: str, seconds: f
             if error.status != 404 or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def simulating(cluster: Cluster | ExternalCluster) -> Cluster:
+    """`cluster` with our definitions and a node that runs simulated probes."""
+    if not isinstance(cluster, Cluster):
+        pytest.skip("needs images that are programs of this machine, and KUBECONFIG names a cluster that is not ours")
+    script = Path(__file__).with_name("simulated_probe.py")
+    entrypoints = {"orrery/simulated": f"{sys.executable} -S -E {script}"}
+    cluster.kubelet("simulated", KubeletOptions(labels=SIMULATED, entrypoints=entrypoints)).start()
+    with config.new_client_from_config(str(cluster.kubeconfig)) as api_client:
+        install_crds(api_client, REPOSITORY / "crds")
+        core = client.CoreV1Api(api_client)
+        core.create_namespace({"metadata": {"name": "orrery-system"}})
+    return cluster
+
+
+@pytest.fixture
+def space(simulating: Cluster, kubernetes: client.ApiClient, namespace: str) -> Namespace:
+    """A new namespace as the operator's tests speak of it."""
+    return Namespace(kubernetes, namespace)
+
+
+@pytest.fixture(scope="module")
+def operator(simulating: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator for all namespaces, with the chart's account and nothing more, as long as the module's tests."""
+    account = chart_account(simulating)
+    with Operator(account, tmp_path_factory.mktemp("operator"), ORRERY_OWN_NAMESPACE="orrery-system") as running:
+        yield running

@@ -18,6 +18,8 @@ from typing import Any
 
 from kubernetes import client
 
+from tests.cluster import Cluster
+
 GROUP, VERSION = "orrery.dev", "v1alpha1"
 SIMULATED = {"orrery.dev/simulated": "true"}
 IMAGE = "orrery/simulated:test"
@@ -110,7 +112,7 @@ class Operator:
         return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if line and line[0] != "#")}
 
 
-class Cluster:
+class Namespace:
     """Objects of one namespace, plain."""
 
     def __init__(self, kubernetes: client.ApiClient, namespace: str) -> None:
@@ -186,6 +188,22 @@ class Cluster:
         found = self.settled(name, seconds)
         assert kstatus(found) == "Current", found.get("status")
         return found
+
+
+def chart_account(server: Cluster, watched: str = "", release: str = "orrery-system") -> Path:
+    """Apply the chart's account, roles and bindings; a kubeconfig with the account's own token."""
+    from tests.unit.charts.rendering import objects
+
+    wanted = ("ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+    found = [d for d in objects({"watchNamespace": watched}, namespace=release) if d["kind"] in wanted]
+    command = [server.programs.kubectl, "--kubeconfig", str(server.kubeconfig), "apply", "-f", "-"]
+    # the chart leaves the namespace of what is its release's own to Helm
+    for document in found:
+        if not document["kind"].startswith("Cluster"):
+            document["metadata"].setdefault("namespace", release)
+    listed = {"apiVersion": "v1", "kind": "List", "items": found}
+    subprocess.run(command, input=json.dumps(listed), text=True, check=True, capture_output=True, timeout=60)
+    return server.service_account_kubeconfig(release, "orrery")
 
 
 def _if(value: dict[str, Any], check: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:

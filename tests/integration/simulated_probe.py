@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -54,8 +55,8 @@ def result(model, trial):
 
 
 def main():
-    spec = json.loads(os.environ["ORRERY_PROBE_SPEC"])
-    name = os.environ.get("PROBE_NAME") or os.environ["HOSTNAME"].rsplit("-", 2)[0]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # it is process 1 there, which the kernel would not end
+    spec, name = json.loads(os.environ["ORRERY_PROBE_SPEC"]), os.environ["HOSTNAME"].rsplit("-", 2)[0]
     how = spec["model"]["source"]["huggingFace"]["repo"].removeprefix("sim/")
     report = {
         "version": "orrery.dev/report/v1",

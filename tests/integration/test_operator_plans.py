@@ -1,0 +1,392 @@
+"""Plans on a real API server: answered, edited, shared, suspended, broken and mended; probes are simulated.
+
+One operator with the chart's account serves all of it, so every test is also proof that its rights suffice.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from orrery.api.load import parse
+from orrery.api.plan import AdaptationPlan
+from orrery.api.pricelist import PriceList
+from orrery.api.probe import ProbeSpec, Report
+from orrery.controller import results
+from orrery.local import engine
+from orrery.local.store import Store
+from orrery.planning.advance import advance
+from orrery.planning.types import Facts
+from tests.cluster import Cluster
+from tests.integration.operators import IMAGE, Namespace, Operator, conditions, kstatus, plan, until
+
+pytestmark = pytest.mark.integration
+
+LORA = {
+    "name": "lora",
+    "type": "LoRA",
+    "grid": [
+        {"name": "rank", "values": [4]},
+        {"name": "learningRate", "values": ["1e-3"]},
+        {"name": "epochs", "values": [1]},
+        {"name": "dataPercent", "values": [25, 100]},
+    ],
+}
+DECISION = ("recommendation", "alternatives", "frontier")
+
+
+class Silent:
+    """An observer of a local run that shows nothing."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+def decided_locally(
+    found: dict[str, Any], probes: list[dict[str, Any]], prices: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """The decision of `orrery run` on the same plan and the very reports that the cluster's probes gave; it needs no other."""
+    asked = parse({k: v for k, v in found.items() if k != "status"})
+    priced = parse({**prices, "metadata": {"name": prices["metadata"]["name"]}})
+    assert isinstance(priced, PriceList) and isinstance(asked, AdaptationPlan)
+    store = Store(folder / "state")
+    for probe in probes:
+        spec, report = ProbeSpec.model_validate(probe["spec"]), Report.model_validate(probe["status"]["report"])
+        store.write_reused(spec, report, "the cluster")
+    settings = engine.Settings(folder / "state", lambda *_: pytest.fail("a further probe was started"))
+    answer = engine.run(asked, priced, Facts(), settings, advance, Silent(), engine.Stop())
+    assert answer.step.finished and len(answer.records) == len(probes)
+    return answer.step.status.to_wire()
+
+
+def test_a_plan_is_answered_as_it_is_locally(
+    operator: Operator, simulating: Cluster, space: Namespace, kubernetes: client.ApiClient, tmp_path: Path
+) -> None:
+    space.prices("shared")
+    strategies = [*plan()["spec"]["strategies"], LORA]
+    space.apply(plan(prices="shared", models=("ok", "ok"), strategies=strategies))
+    phases: list[tuple[str, str]] = []
+    tokens: list[str] = []
+
+    def over() -> bool:
+        now = space.plan()
+        phases.append((kstatus(now), (now.get("status") or {}).get("phase", "")))
+        for pod in space.pods():
+            for container in pod["spec"]["containers"]:
+                tokens.extend(m["mountPath"] for m in container["volumeMounts"] if "serviceaccount" in m["mountPath"])
+        return phases[-1][0] != "InProgress"
+
+    until(over, 120)
+    found = space.answered()
+    status = found["status"]
+    # kstatus reads it right in each phase
+    assert {k for k, _ in phases[:-1]} == {"InProgress"} and phases[-1] == ("Current", "Answered")
+    assert "Probing" in {p for _, p in phases}
+    said = conditions(found)
+    assert set(said) == {
+        *("Ready", "Reconciling", "Stalled", "Validated", "ProbesCompleted", "BudgetAvailable", "Feasible")
+    }
+    assert said["Validated"][2].startswith("this server is Kubernetes 1.") or said["Validated"][2] == ""
+    # the same measurements, the same decision
+    listed = space.custom.get_cluster_custom_object("orrery.dev", "v1alpha1", "pricelists", "shared")
+    local = decided_locally(found, space.probes(), listed, tmp_path)
+    assert {k: status[k] for k in DECISION} == {k: local[k] for k in DECISION}
+    # every attempt was a Job of its own, paid within what was reserved; its Pod had no token
+    probes = space.probes()
+    assert status["progress"]["succeeded"] == len(probes) == len(space.jobs())
+    attempts = [a for p in probes for a in p["status"]["attempts"]]
+    assert all(Decimal(a["cost"]) <= Decimal(a["reserved"]) for a in attempts)
+    assert sum(Decimal(a["cost"]) for a in attempts) == Decimal(status["spend"]["cost"])
+    assert tokens == [] and all(
+        j["spec"]["template"]["spec"]["automountServiceAccountToken"] is False for j in space.jobs()
+    )
+    # nothing of Kopf's is left on any object
+    for thing in (found, *probes):
+        assert not thing["metadata"].get("finalizers") and not thing["metadata"].get("annotations")
+    # large things are beside the status
+    rows = client.CoreV1Api(kubernetes).read_namespaced_config_map(status["resultsRef"], space.namespace)
+    names = [r["candidate"] for r in results.read(kubernetes.sanitize_for_serialization(rows))]
+    assert len(names) == len(set(names)) == 2 * (1 + 6 + 2)
+    # a person sees it
+    columns = subprocess.run(
+        [simulating.programs.kubectl, "--kubeconfig", str(simulating.kubeconfig), "-n", space.namespace, "get", "aplan"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "Answered" in columns and status["recommendation"]["strategy"] in columns
+    events = space.events()
+    assert {"ProbeStarted", "ProbeSucceeded", "Answered"} <= set(events)
+    assert events["Answered"] == status["recommendation"]["message"]
+    # and from then on nothing is written: neither by resyncs nor by its own watch
+    versions = [
+        space.plan()["metadata"]["resourceVersion"],
+        *(p["metadata"]["resourceVersion"] for p in space.probes()),
+    ]
+    time.sleep(7)  # two resyncs
+    assert versions == [
+        space.plan()["metadata"]["resourceVersion"],
+        *(p["metadata"]["resourceVersion"] for p in space.probes()),
+    ]
+
+
+def test_edits_of_prices_objective_and_budget_decide_anew_without_a_job(operator: Operator, space: Namespace) -> None:
+    space.prices("edited")
+    for name in ("one", "two"):
+        space.apply(plan(name, prices="edited", models=("ok",)))
+    before = {name: space.answered(name, 90)["status"] for name in ("one", "two")}
+    # the second found every measurement of the first, or the other way round, and paid for none twice
+    keys = [p["metadata"]["name"] for p in space.probes()]
+    jobs = {j["metadata"]["name"] for j in space.jobs()}
+    assert len(jobs) == len(keys)
+    assert before["one"]["recommendation"] == before["two"]["recommendation"]
+    space.prices("edited", cpu="0.72")
+    for name in ("one", "two"):
+        dearer = Decimal(before[name]["recommendation"]["cost"]["total"]) * Decimal("1.9")
+        until(lambda n=name, d=dearer: Decimal(space.plan(n)["status"]["recommendation"]["cost"]["total"]) > d, 20)
+    space.edit("one", {"objective": {"minQuality": "0.999"}})
+    impossible = until(lambda: _phase(space.plan("one"), "Infeasible"), 20)
+    assert kstatus(impossible) == "Current" and conditions(impossible)["Feasible"][0] == "False"
+    space.edit("two", {"budget": {"maxProbeCost": "0.5"}})
+    until(lambda: space.plan("two")["status"]["observedGeneration"] == 2, 20)
+    assert conditions(space.answered("two"))["Ready"][0] == "True"
+    assert {j["metadata"]["name"] for j in space.jobs()} == jobs
+
+
+def _phase(found: dict[str, Any], phase: str) -> dict[str, Any] | None:
+    current = (found.get("status") or {}).get("observedGeneration") == found["metadata"]["generation"]
+    return found if current and found["status"].get("phase") == phase else None
+
+
+def test_a_second_plan_reuses_becomes_an_owner_and_keeps_what_the_first_paid(
+    operator: Operator, space: Namespace
+) -> None:
+    space.prices("shared")
+    space.apply(plan("first", prices="shared"))
+    space.answered("first", 90)
+    names = [p["metadata"]["name"] for p in space.probes()]
+    space.apply(plan("second", prices="shared"))
+    second = space.answered("second", 60)["status"]
+    assert second["progress"]["reused"] == len(names) and second["spend"]["cost"] == "0"
+    assert [p["metadata"]["name"] for p in space.probes()] == names and len(space.jobs()) == len(names)
+
+    def owners() -> list[set[str]]:
+        return [{r["name"] for r in p["metadata"]["ownerReferences"]} for p in space.probes()]
+
+    until(lambda: all(o == {"first", "second"} for o in owners()), 10)
+    space.delete("first")
+    until(lambda: all(o == {"second"} for o in owners()), 30)
+    assert [p["metadata"]["name"] for p in space.probes()] == names
+    space.edit("second", {"objective": {"minQuality": "0.5"}})
+    until(lambda: space.plan("second")["status"]["observedGeneration"] == 2, 20)
+    assert space.answered("second")["status"]["spend"]["cost"] == "0"
+    space.delete("second")
+    until(lambda: not space.probes() and not space.jobs(), 30)
+
+
+BAD = [
+    ("strategy", {"strategies": [{"name": "magic", "type": "Alchemy"}]}, "Alchemy", {"strategies": plan()["spec"]["strategies"]}),
+    ("rule", {"objective": {"goal": "MinimizeCost"}}, "spec.objective.minQuality", {"objective": {"minQuality": "0.6"}}),
+    (
+        "price",
+        {"pricing": {"priceListRef": {"name": "nobody-wrote-it"}}},
+        "there is no such PriceList",
+        {"pricing": {"priceListRef": {"name": "shared"}}},
+    ),
+    (
+        "accelerator",
+        {"accelerators": [{"name": "h100"}]},
+        "h100",
+        {"accelerators": plan()["spec"]["accelerators"]},
+    ),
+    (
+        "local",
+        {"task": {"dataset": {"source": {"local": {"path": "/home/me/data.csv"}}}}},
+        "a path of one machine",
+        {"task": {"dataset": {"source": {"local": None, **plan()["spec"]["task"]["dataset"]["source"]}}}},
+    ),
+]  # fmt: skip
+
+
+def test_what_the_server_takes_and_nobody_can_use_is_said_at_once_and_a_fix_clears_it(
+    operator: Operator, space: Namespace
+) -> None:
+    space.prices("shared")
+    told: dict[str, float] = {}
+    for name, spec, sentence, _ in BAD:
+        begun = time.monotonic()
+        try:
+            space.apply(plan(name, prices="shared", **spec))
+        except client.ApiException as error:
+            assert error.status == 422, error  # a server with CEL says it itself
+            continue
+        found = until(lambda n=name: _stalled(space.plan(n)), 20, every=0.02)
+        told[name] = time.monotonic() - begun
+        said = conditions(found)
+        assert kstatus(found) == "Failed" and said["Validated"][0] == "False" and sentence in said["Stalled"][2], said
+        assert sentence in " ".join(until(lambda n=name: space.events(n), 5).values())
+    assert len(told) >= 3 and sorted(told.values())[len(told) // 2] < 2.0, told
+    for name, _, _, fix in BAD:
+        if name in told:
+            space.edit(name, fix)
+    for name in told:
+        space.answered(name, 150)
+
+
+def _stalled(found: dict[str, Any]) -> dict[str, Any] | None:
+    return found if conditions(found).get("Stalled", ("",))[0] == "True" else None
+
+
+def test_suspended_nothing_new_starts_and_what_runs_ends(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    space.apply(plan("asleep", prices="shared", suspend=True))
+    space.apply(plan("plan", prices="shared", models=("sleep-4",), probing={"deadlineSeconds": 120, "parallelism": 1}))
+    until(lambda: len(space.jobs()) == 1, 30)
+    space.edit("plan", {"suspend": True})
+    suspended = until(lambda: _phase(space.plan(), "Suspended"), 60)
+    assert kstatus(suspended) in ("Current", "InProgress")
+    until(lambda: kstatus(space.plan()) == "Current", 60)
+    assert len(space.jobs()) == 1 and space.probes()[0]["status"]["phase"] == "Succeeded"
+    assert conditions(space.plan("asleep"))["Ready"][1] == "Suspended"
+    space.edit("plan", {"suspend": False, "objective": {"minQuality": "0.3"}})
+    until(lambda: _phase(space.plan(), "Answered"), 90)
+
+
+def test_deleted_in_the_middle_nothing_is_left(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    space.apply(plan("doomed", prices="shared", models=("sleep-30", "sleep-31")))
+    until(lambda: any(p["status"].get("phase") == "Running" for p in space.pods()), 40)
+    series = f'namespace="{space.namespace}",plan="doomed"'
+    until(lambda: any(series in name for name in operator.metrics()), 10)
+    space.delete("doomed")
+    until(lambda: not space.jobs() and not space.probes() and not space.pods(), 60)
+    until(lambda: not any(series in name for name in operator.metrics()), 10)
+
+
+def test_time_limits(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    space.apply(plan("kept", prices="shared", ttlSecondsAfterFinished=600))
+    space.apply(plan("brief", prices="shared", ttlSecondsAfterFinished=2))
+    # each probe takes 3 s, one at a time: after 4 s nothing more may start
+    slow = plan("late", prices="shared", models=("sleep-3", "ok"), activeDeadlineSeconds=4)
+    slow["spec"]["probing"]["parallelism"] = 1
+    slow["spec"]["task"]["dataset"]["source"]["huggingFace"]["revision"] = "other"
+    space.apply(slow)
+    late = space.settled("late", 90)
+    assert len(late["status"]["conditions"]) == 7 and late["status"]["progress"]["planned"] <= 2, late["status"]
+    until(lambda: space.gone("brief"), 90)
+    assert not space.gone("kept")
+
+
+def test_every_kind_of_bad_report_is_a_failed_attempt_with_a_reason(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    bad = ("crash", "silent", "garbage", "foreign")
+    for how in bad:
+        one = plan(how, prices="shared", models=(how,), strategies=[{"name": "zero-shot", "type": "ZeroShot"}])
+        space.apply(one)
+    reasons = {}
+    for how in bad:
+        found = space.settled(how, 90)
+        assert kstatus(found) == "Failed" and conditions(found)["Stalled"][1] == "ProbesFailed", found["status"]
+        (mine,) = (p for p in space.probes() if p["spec"]["model"]["source"]["huggingFace"]["repo"] == f"sim/{how}")
+        reasons[how] = [a["reason"] for a in mine["status"]["attempts"]]
+        assert [a["jobName"] for a in mine["status"]["attempts"]] == [f"{mine['metadata']['name']}-{i}" for i in (1, 2)]
+    assert reasons == {
+        "crash": ["Crashed"] * 2,
+        "silent": ["ReportMissing"] * 2,
+        "garbage": ["ReportInvalid"] * 2,
+        "foreign": ["ForeignReport"] * 2,
+    }
+    # another environment deserves another try
+    space.edit("crash", {"probeTemplate": {"memory": "64Mi"}})
+    until(lambda: any(len(p["status"]["attempts"]) == 4 for p in space.probes()), 60)
+
+
+def test_lost_pods_jobs_and_probes_are_measured_again_and_stay_paid(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    probing = {"deadlineSeconds": 120, "parallelism": 1, "retries": 0}
+    space.apply(
+        plan(
+            "plan",
+            prices="shared",
+            models=("sleep-2",),
+            probing=probing,
+            strategies=[{"name": "z", "type": "ZeroShot"}],
+        )
+    )
+
+    def running() -> list[dict[str, Any]]:
+        return [
+            p
+            for p in space.pods()
+            if p["status"].get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]
+        ]
+
+    (pod, *_) = until(running, 40, every=0.05)
+    space.core.delete_namespaced_pod(pod["metadata"]["name"], space.namespace)
+    (pod, *_) = until(lambda: [p for p in running() if p["metadata"]["name"] != pod["metadata"]["name"]], 60)
+    job = pod["metadata"]["ownerReferences"][0]["name"]
+    until(lambda: space.probes()[0]["status"]["phase"] == "Running", 20)
+    space.batch.delete_namespaced_job(job, space.namespace, propagation_policy="Background")
+    space.settled(seconds=90)
+    (mine,) = space.probes()
+    reasons = [a["reason"] for a in mine["status"]["attempts"]]
+    # (an old Job controller replaces a deleted Pod; a current one fails the Job of it)
+    assert reasons in (["Disrupted", "JobDeleted", "Completed"], ["JobDeleted", "Completed"]), (
+        reasons
+    )  # none of it used up the only try
+    spent = Decimal(space.plan()["status"]["spend"]["cost"])
+    assert spent == sum(Decimal(a["cost"]) for a in mine["status"]["attempts"]) > 0
+    # a deleted measurement is taken again, and its price is not forgotten
+    space.custom.delete_namespaced_custom_object(
+        "orrery.dev", "v1alpha1", space.namespace, "adaptationprobes", mine["metadata"]["name"]
+    )
+    until(lambda: [p for p in space.probes() if p["metadata"]["uid"] != mine["metadata"]["uid"]], 30)
+
+    def cost() -> Decimal:
+        return Decimal(space.plan()["status"]["spend"]["cost"])
+
+    assert cost() >= spent
+    until(lambda: cost() > spent, 60)
+
+
+def test_what_waits_says_why_and_what_is_refused_says_by_whom(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    nowhere = [{"name": "cpu", "nodeSelector": {"orrery.dev/nowhere": "true"}}]
+    space.apply(plan("waits", prices="shared", accelerators=nowhere))
+    other = {"dataset": {"source": {"huggingFace": {"repo": "sim/data", "revision": "other"}}}}
+    space.apply(plan("refused", prices="shared", task=other, probeTemplate={"labels": {"team": "not a label!"}}))
+    refused = until(lambda: _stalled(space.plan("refused")), 30)
+    assert conditions(refused)["Stalled"][1] == "WriteRefused" and "not a label!" in conditions(refused)["Stalled"][2]
+    waits = until(lambda: _reason(space.plan("waits"), "Unschedulable"), 40)
+    assert "node" in conditions(waits)["Reconciling"][2] and kstatus(waits) == "InProgress"
+    assert "ProbePending" in space.events("waits")
+    space.edit("refused", {"probeTemplate": {"labels": {"team": "a"}}})
+    space.answered("refused", 150)
+
+
+def _reason(found: dict[str, Any], reason: str) -> dict[str, Any] | None:
+    return found if conditions(found).get("Reconciling", ("", ""))[1] == reason else None
+
+
+def test_metrics_and_health(operator: Operator, space: Namespace) -> None:
+    space.prices("shared")
+    space.apply(plan(prices="shared"))
+    space.answered(seconds=90)
+    found = operator.metrics()
+    mine = f'namespace="{space.namespace}",plan="plan"'
+    assert found[f"orrery_plan_budget{{{mine}}}"] == 1 and found[f"orrery_plan_spent{{{mine}}}"] > 0
+    assert found[f'orrery_plan_condition{{{mine},status="True",type="Ready"}}'] == 1
+    assert found["orrery_lease_held"] == 1 and found["orrery_reconcile_seconds_count"] > 0
+    assert found["orrery_probe_queue_wait_seconds_count"] > 0
+    assert any(n.startswith("orrery_build_info") for n in found)
+    assert any(n.startswith("orrery_watch_last_event_age_seconds") for n in found)
+    assert operator.health() == {"code": 200, "healthy": True, "leading": True, "problems": []}
+    # all of the above, with the chart's account: refused was only what namespaces refuse that are being deleted
+    refused = [line for line in operator.log.read_text().splitlines() if "is forbidden" in line]
+    assert all("because it is being terminated" in line for line in refused), refused
+    assert IMAGE in space.plan()["status"]["inputs"]["image"]
