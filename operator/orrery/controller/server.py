@@ -187,15 +187,15 @@ class Server:
         self, method: str, url: str, query: dict[str, str], body: Object | None, headers: dict[str, str]
     ) -> Object:
         try:
-            verb, address, head, content, form = self._client.param_serialize(
+            # the body is plain JSON already: the client's walk through all of it, looking for its own models, is left out
+            verb, address, head, _, form = self._client.param_serialize(
                 method,
                 url,
                 query_params=list(query.items()),
                 header_params=headers,
-                body=body,
                 auth_settings=["BearerToken"],
             )
-            response = self._client.call_api(verb, address, head, content, form, _request_timeout=self._timeout)
+            response = self._client.call_api(verb, address, head, body, form, _request_timeout=self._timeout)
             raw = response.read()
         except ApiException as error:
             raise _translated(int(error.status or 0), _message(error.body or error.reason)) from None
