@@ -66,7 +66,15 @@ def advance(
         retries, unaffordable = _retry(plan.spec, known, purse, table)
         start += retries
         designer = Designer(
-            plan.spec, situation.space, known, groups, clock, table, situation.columns, situation.exhaustive.cost
+            plan.spec,
+            situation.space,
+            known,
+            groups,
+            clock,
+            table,
+            situation.columns,
+            situation.exhaustive.cost,
+            known.flops / max(situation.exhaustive.flops, 1.0),
         )
         design = designer.design(purse)
         start += design.start

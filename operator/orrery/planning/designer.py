@@ -34,9 +34,9 @@ from orrery.strategies.trials import Identity, identity
 
 #: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring .4 points.
 POINTS_FOR_EXHAUSTIVE = 40.0
-#: Share of the exhaustive search's cost after which points must be twice as many for the same money. The value of a probe
+#: Share of the exhaustive search's work after which points must be twice as many for the same money. The value of a probe
 #: is the best of many uncertain gains, so a long search among near equals promises more than it finds.
-COMFORTABLE_SHARE = 0.1
+COMFORTABLE_SHARE = 0.15
 #: Below this expected gain nothing is probed, however cheap.
 LEAST_POINTS = 0.05
 #: A batch grows while its trials take at most this many loads: more would be better decided after the first results.
@@ -91,14 +91,13 @@ class Designer:
     prices: Prices
     columns: Columns
     exhaustive_cost: float
+    searched: float  #: FLOPs measured so far over those of the exhaustive search, whoever paid for them
     _assembled: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
-    _spent_share: float = 0.0  #: of the exhaustive search's cost, by this plan
     _posteriors: dict[tuple[int, int], Posterior] = field(default_factory=dict)
     _proposed: dict[tuple[int, int], Sequence[Proposal]] = field(default_factory=dict)
 
     def design(self, purse: Purse) -> Design:
         """The probes to start now, best first; takes their reservations out of ``purse``."""
-        self._spent_share = float(purse.spent) / max(self.exhaustive_cost, 1e-12)
         imagined: dict[str, list[Evidence]] = {}
         for model, accelerator, trial in self.known.in_flight:
             self._imagine(imagined, model, accelerator, trial, None)
@@ -280,7 +279,7 @@ class Designer:
     def _pays(self, o: Option, *, load: bool) -> bool:
         """Whether a trial brings more points than its share of the exhaustive search's cost asks for."""
         share = self._cost(o, load=load) / max(self.exhaustive_cost, 1e-12)
-        asked = POINTS_FOR_EXHAUSTIVE * (1 + (self._spent_share / COMFORTABLE_SHARE) ** 2)
+        asked = POINTS_FOR_EXHAUSTIVE * (1 + (self.searched / COMFORTABLE_SHARE) ** 2)
         return o.worth.points >= LEAST_POINTS and o.worth.points >= asked * share
 
     def _batch(
