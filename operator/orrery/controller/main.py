@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
+import os
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -59,7 +62,8 @@ def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=handlers)
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        found = kopf.login_with_service_account(**kwargs)
+        return at_the_servers_address(found, os.environ) if found else kopf.login_with_kubeconfig(**kwargs)
 
     timeout = settings.watch_timeout_seconds
 
@@ -86,6 +90,17 @@ class NoDifferences(kopf.AnnotationsDiffBaseStorage):
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
         """Nothing was stored."""
         return None
+
+
+def at_the_servers_address(found: kopf.ConnectionInfo, env: Mapping[str, str]) -> kopf.ConnectionInfo:
+    """Where the kubelet says that the API server is, as every other client goes there; Kopf asks the DNS, which may be away.
+
+    Else the watches alone would be dead, and everything would wait for the next list.
+    """
+    host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port:
+        return found
+    return dataclasses.replace(found, server=f"https://{f'[{host}]' if ':' in host else host}:{port}")
 
 
 def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:

@@ -12,7 +12,7 @@ import kopf
 import pytest
 
 from orrery.controller.jobs import JobSettings
-from orrery.controller.main import MANAGED, configure_kopf, registry, serve
+from orrery.controller.main import MANAGED, at_the_servers_address, configure_kopf, registry, serve
 from orrery.controller.settings import Settings
 from tests.unit.controller.test_world import body
 
@@ -61,6 +61,14 @@ def test_kopf_only_watches_and_its_handlers_return_nothing() -> None:
         seen = handler.fn(body=kopf.Body(body("x")), type="DELETED", anything="else")
         assert asyncio.run(seen) is None
     assert len(operator.saw_events) == 5 and all(deleted for *_, deleted in operator.saw_events)
+
+
+def test_in_a_pod_the_watches_go_where_the_kubelet_says_and_ask_no_dns() -> None:
+    found = kopf.ConnectionInfo(server="https://kubernetes.default.svc", token="t")
+    env = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert at_the_servers_address(found, env).server == "https://10.0.0.1:443"
+    assert at_the_servers_address(found, env | {"KUBERNETES_SERVICE_HOST": "fd00::1"}).server == "https://[fd00::1]:443"
+    assert at_the_servers_address(found, env).token == "t" and at_the_servers_address(found, {}) == found
 
 
 def test_health_and_metrics_are_read_only_http() -> None:
