@@ -96,6 +96,7 @@ class Overlay(Sandbox):
 
     def __init__(self, visible: tuple[str, ...], memory: bool) -> None:
         self.memory = memory
+        self.visible = tuple(sorted({path for path in visible if Path(path).exists()}, key=len))
         root = (
             Path("/").stat().st_dev
         )  # an overlay of / does not show what is mounted below it: those folders get overlays of their own
@@ -146,6 +147,10 @@ class Overlay(Sandbox):
         lines += [f"ln -s /proc/self/fd/{i} root/dev/{name}" for i, name in enumerate(("stdin", "stdout", "stderr"))]
         for mount in sorted(launch.mounts, key=lambda mount: len(mount.target)):
             lines += self._bind(str(mount.source), inside(mount.target), mount.read_only)
+        # a checkout below /tmp must stay visible although the Pod mounts a volume there
+        for path in self.visible:
+            if any(f"{path}/".startswith(mount.target.rstrip("/") + "/") for mount in launch.mounts):
+                lines += self._bind(path, inside(path), True)
         lines += self._bind(str(launch.message), inside(launch.termination_path), False)
         lines += [
             f"mkdir -p {quote(inside(launch.working_directory))}",
