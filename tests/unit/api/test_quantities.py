@@ -28,7 +28,7 @@ def test_money_survives_being_written(amount: Decimal) -> None:
 
 
 @quick
-@given(st.integers(0, 10**12), st.integers(0, 9), st.integers(0, 3))
+@given(st.integers(0, 10**12 - 1), st.integers(0, 9), st.integers(0, 3))
 def test_equal_amounts_have_equal_bytes(units: int, places: int, zeros: int) -> None:
     amount = Decimal(units).scaleb(-places)
     padded = f"{amount:f}" + ("0" * zeros if places and places + zeros <= 9 else "")
