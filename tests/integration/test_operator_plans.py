@@ -306,54 +306,6 @@ def test_every_kind_of_bad_report_is_a_failed_attempt_with_a_reason(operator: Op
     until(lambda: any(len(p["status"]["attempts"]) == 4 for p in space.probes()), 60)
 
 
-def test_lost_pods_jobs_and_probes_are_measured_again_and_stay_paid(operator: Operator, space: Namespace) -> None:
-    space.prices("shared")
-    probing = {"deadlineSeconds": 120, "parallelism": 1, "retries": 0}
-    space.apply(
-        plan(
-            "plan",
-            prices="shared",
-            models=("sleep-2",),
-            probing=probing,
-            strategies=[{"name": "z", "type": "ZeroShot"}],
-        )
-    )
-
-    def running() -> list[dict[str, Any]]:
-        return [
-            p
-            for p in space.pods()
-            if p["status"].get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]
-        ]
-
-    (pod, *_) = until(running, 40, every=0.05)
-    space.core.delete_namespaced_pod(pod["metadata"]["name"], space.namespace)
-    (pod, *_) = until(lambda: [p for p in running() if p["metadata"]["name"] != pod["metadata"]["name"]], 60)
-    job = pod["metadata"]["ownerReferences"][0]["name"]
-    until(lambda: space.probes()[0]["status"]["phase"] == "Running", 20)
-    space.batch.delete_namespaced_job(job, space.namespace, propagation_policy="Background")
-    space.settled(seconds=90)
-    (mine,) = space.probes()
-    reasons = [a["reason"] for a in mine["status"]["attempts"]]
-    # (an old Job controller replaces a deleted Pod; a current one fails the Job of it)
-    assert reasons in (["Disrupted", "JobDeleted", "Completed"], ["JobDeleted", "Completed"]), (
-        reasons
-    )  # none of it used up the only try
-    spent = Decimal(space.plan()["status"]["spend"]["cost"])
-    assert spent == sum(Decimal(a["cost"]) for a in mine["status"]["attempts"]) > 0
-    # a deleted measurement is taken again, and its price is not forgotten
-    space.custom.delete_namespaced_custom_object(
-        "orrery.dev", "v1alpha1", space.namespace, "adaptationprobes", mine["metadata"]["name"]
-    )
-    until(lambda: [p for p in space.probes() if p["metadata"]["uid"] != mine["metadata"]["uid"]], 30)
-
-    def cost() -> Decimal:
-        return Decimal(space.plan()["status"]["spend"]["cost"])
-
-    assert cost() >= spent
-    until(lambda: cost() > spent, 60)
-
-
 def test_what_waits_says_why_and_what_is_refused_says_by_whom(operator: Operator, space: Namespace) -> None:
     space.prices("shared")
     nowhere = [{"name": "cpu", "nodeSelector": {"orrery.dev/nowhere": "true"}}]
