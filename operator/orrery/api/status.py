@@ -45,6 +45,7 @@ class Spend(StatusModel):
     currency: ShortText = Field(description="ISO 4217 code, from the price list.")
     cost: Money = Field(description="Paid for finished attempts.")
     reserved: Money = Field(description="Worst case of what runs.")
+    deleted_cost: Money | None = Field(None, description="Part of the cost whose probes somebody has deleted since.")
     accelerator_seconds: Number = Field(description="Accelerator time of finished attempts.")
     flops: Number | None = Field(None, description="Floating-point operations of finished attempts.")
     exhaustive_cost: Money | None = Field(None, description="Forecast cost of measuring every candidate in full.")

@@ -84,7 +84,8 @@ def observe(
     if job is not None and not finished(job):
         return Seen(_in_flight(attempt, job, pods, queue_says))
     if any(_may_run(p) for p in pods) and not _out_of_time(attempt, spec, job, now):
-        return Seen(attempt)  # it ends with its Pods, whatever its Job says, and is charged until then
+        # it ends with its Pods, whatever its Job says, and is charged until then
+        return Seen(_in_flight(attempt, {}, [p for p in pods if _may_run(p)], None))
     ran = _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)

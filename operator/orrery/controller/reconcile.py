@@ -20,7 +20,7 @@ from orrery.controller import attempts as ended
 from orrery.controller import features, results, status
 from orrery.controller.jobs import refuse_local_sources
 from orrery.controller.probing import Probing, Unusable, spans_seconds
-from orrery.controller.records import Probe, deleted, model_key, records, task_key
+from orrery.controller.records import DELETED, Probe, deleted, model_key, records, task_key
 from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, Conflict, NotFound, Object, Refused
 from orrery.controller.world import Key, key_of
 from orrery.planning.advance import advance
@@ -156,6 +156,9 @@ class Reconciler:
         asked, known = self._question(plan, body)
         step = advance(asked, known, prices)
         told = status.waiting(step.status, known)
+        gone = [r.cost for r in known if r.name == DELETED]
+        if gone and told.spend is not None:
+            told = told.model_copy(update={"spend": told.spend.model_copy(update={"deleted_cost": gone[0]})})
         if self.minor is not None:
             told = status.remark(told, features.of_version(self.minor, bool(plan.spec.scheduling.queue_name)))
         if told.inputs is not None and told.inputs.image is None:

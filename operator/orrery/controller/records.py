@@ -30,6 +30,8 @@ from orrery.planning.types import ProbeRecord, ProbeState
 
 #: Ends that are nobody's failure: they use up no retry.
 UNCOUNTED = frozenset({"Disrupted", "JobDeleted", "NotStarted"})
+#: Name of the record of what was paid for probes that are deleted.
+DELETED = "deleted"
 #: Attempts that a probe's status can hold.
 MOST_ATTEMPTS = 16
 
@@ -154,7 +156,9 @@ def deleted(plan: AdaptationPlan, told: Object, records: Sequence[ProbeRecord]) 
     """
     spend = told.get("spend") or {}
     own = [r for r in records if not r.reused]
-    cost = Decimal(str(spend.get("cost", "0"))) - sum((r.cost for r in own), Decimal(0))
+    known = Decimal(str(spend.get("deletedCost", "0")))
+    paid = known + sum((r.cost for r in own), Decimal(0))
+    cost = known + max(Decimal(str(spend.get("cost", "0"))) - paid, Decimal(0))
     seconds = float(spend.get("acceleratorSeconds", 0)) - sum(r.seconds for r in own)
     if cost <= 0:
         return None
@@ -166,7 +170,7 @@ def deleted(plan: AdaptationPlan, told: Object, records: Sequence[ProbeRecord]) 
         deadline_seconds=1,
     )
     return ProbeRecord(
-        name="deleted",
+        name=DELETED,
         spec=spec,
         state=ProbeState.SUCCEEDED,
         attempts=1,

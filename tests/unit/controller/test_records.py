@@ -99,5 +99,8 @@ def test_deleting_a_probe_does_not_refill_the_budget() -> None:
     known = records([probe({"reason": "Crashed"})], PLAN, SETTINGS)
     gone = deleted(PLAN, told, known)
     assert gone is not None and (gone.cost, gone.seconds) == (Decimal("0.25"), 30.0)
-    assert deleted(PLAN, told, [*known, gone]) is None
+    after = {"spend": {"cost": "0.35", "deletedCost": "0.25"}}
+    assert deleted(PLAN, after, known).cost == Decimal("0.25"), "it stays spent"
+    more = records([probe({"reason": "Crashed"}, {"reason": "Crashed"})], PLAN, SETTINGS)
+    assert deleted(PLAN, after, more).cost == Decimal("0.25"), "also when it is measured again"
     assert deleted(PLAN, {}, known) is None
