@@ -116,7 +116,7 @@ class Namespace:
     """Objects of one namespace, plain."""
 
     def __init__(self, kubernetes: client.ApiClient, namespace: str) -> None:
-        self.namespace = namespace
+        self.kubernetes, self.namespace = kubernetes, namespace
         self.custom = client.CustomObjectsApi(kubernetes)
         self.core, self.batch = client.CoreV1Api(kubernetes), client.BatchV1Api(kubernetes)
         self._plain = kubernetes.sanitize_for_serialization

@@ -6,6 +6,7 @@ import contextlib
 import re
 import select
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from kubernetes import client, config
 
 from tests.cluster import Cluster
+from tests.cluster.demo import chart
 from tests.integration.operators import Namespace, Operator, chart_account, free_port, kstatus, plan, until
 
 pytestmark = pytest.mark.integration
@@ -114,6 +116,30 @@ def test_one_namespace_with_the_charts_role_and_nothing_outside_of_it(
                     refused.append(what)
     assert refused == list(tries)
     core.delete_namespace(outside.namespace)
+
+
+def test_as_the_charts_pod_it_answers_by_its_watches(simulating: Cluster, space: Namespace) -> None:
+    kubectl = [simulating.programs.kubectl, "--kubeconfig", str(simulating.kubeconfig)]
+    values = {"probe": {"image": {"repository": "orrery/simulated", "tag": "test"}}}
+
+    def run(*arguments: str, text: str | None = None) -> str:
+        done = subprocess.run(
+            [*kubectl, *arguments], input=text, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    space.prices("shared")
+    run("apply", "--validate=false", "-f", "-", text=chart(values))
+    try:
+        run("-n", "orrery-system", "wait", "--for=condition=Available", "deployment/orrery", "--timeout=100s")
+        space.apply(plan(prices="shared"))
+        found = space.answered(seconds=110)  # sooner than its first comparison with a list
+        assert found["status"]["phase"] == "Answered"
+    finally:
+        print(run("-n", "orrery-system", "logs", "deployment/orrery", "--tail=50"))
+        run("-n", "orrery-system", "delete", "deployment", "orrery", "--wait=true")
+        until(lambda: not Namespace(space.kubernetes, "orrery-system").pods(), 60)
 
 
 def test_of_two_operators_one_writes_and_the_other_takes_over(
