@@ -163,9 +163,15 @@ class Objective(ApiModel):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.goal is Goal.MINIMIZE_COST and self.min_quality is None:
-            raise refusal("minQuality", "is missing: goal MinimizeCost needs it, such as '0.85'")
+            raise refusal(
+                "minQuality",
+                "is missing: write the least acceptable quality, such as '0.85', which goal MinimizeCost needs",
+            )
         if self.goal is Goal.WEIGHTED and self.point_value is None:
-            raise refusal("pointValue", "is missing: goal Weighted needs it, such as '10'")
+            raise refusal(
+                "pointValue",
+                "is missing: write the worth of a point of quality, such as '10', which goal Weighted needs",
+            )
         if not 0 < self.confidence < 1:
             raise refusal("confidence", f"is '{self.confidence}': write a share above '0' and below '1', such as '0.9'")
         return self

@@ -126,7 +126,8 @@ class Task(ApiModel):
         columns, source = self.dataset.columns, self.dataset.source
         if self.type is TaskType.MULTIPLE_CHOICE and columns.options is None and source.builtin is None:
             raise refusal(
-                "dataset.columns.options", "is missing: a MultipleChoice task needs the name of the options' column"
+                "dataset.columns.options",
+                "is missing: write the name of the options' column, which a MultipleChoice task needs",
             )
         if self.type is not TaskType.GENERATION and self.metric.name is MetricName.TOKEN_F1:
             raise refusal("metric.name", "is TokenF1, which scores Generation tasks: write Accuracy or ExactMatch")

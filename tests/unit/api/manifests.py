@@ -239,7 +239,7 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
     (
         "spec.task.type",
         "MultipleChoice",
-        "spec.task.dataset.columns.options is missing: a MultipleChoice task needs the name of the options' column",
+        "spec.task.dataset.columns.options is missing: write the name of the options' column, which a MultipleChoice task needs",
         "rule",
     ),
     (
@@ -276,13 +276,13 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
     (
         "spec.objective.minQuality",
         REMOVE,
-        "spec.objective.minQuality is missing: goal MinimizeCost needs it, such as '0.85'",
+        "spec.objective.minQuality is missing: write the least acceptable quality, such as '0.85', which goal MinimizeCost needs",
         "rule",
     ),
     (
         "spec.objective",
         {"goal": "Weighted"},
-        "spec.objective.pointValue is missing: goal Weighted needs it, such as '10'",
+        "spec.objective.pointValue is missing: write the worth of a point of quality, such as '10', which goal Weighted needs",
         "rule",
     ),
     ("spec.models.0.family", 7, "spec.models[smollm2-135m].family is 7: write a string in quotes, '7'", "schema"),
