@@ -202,7 +202,7 @@ def missing_definitions(server: Server, namespace: str | None) -> str | None:
 
 
 def _metrics(operator: Operator) -> tuple[int, str, bytes]:
-    operator.metrics.refresh(len(operator.queue), operator.fence.may_write())
+    operator.metrics.refresh(len(operator.queue), operator.fence.may_write(), operator.overdue())
     return 200, exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(operator.metrics.registry)
 
 

@@ -1,7 +1,8 @@
 """Prometheus metrics of the operator: base units, no label whose values a plan can multiply.
 
 A plan's own series carry its namespace and name, never its candidates, and go when the plan goes. Amounts are in the price
-list's currency, one an operator: a currency label would break every sum.
+list's currency, one an operator: a currency label would break every sum. What OpenCost and kube-state-metrics call by a name is
+called so here (``..._hourly_cost``, ``namespace``, ``label_team``), so that their queries and ours can be joined.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import orrery
 from orrery.api.plan import AdaptationPlan
+from orrery.api.pricelist import PriceList
 from orrery.api.probe import Attempt
 from orrery.api.status import PlanStatus
 from orrery.controller.attempts import Accelerated, parse_timestamp
@@ -48,6 +50,7 @@ class Metrics:
         self.cost = gauge("plan_predicted_cost", "Total cost of the recommendation over the horizon.", "bound")
         self.quality = gauge("plan_predicted_quality", "Quality of the recommendation, in the metric's unit.", "bound")
         self.probes = gauge("plan_probes", "Probes of the plan by state.", "state")
+        self.labels = gauge("plan_labels", "1; the plan's label `team`, as kube_namespace_labels has it.", "label_team")
         self.error = gauge(
             "plan_prediction_error",
             "Measured minus predicted quality, once the recommended candidate was measured in full.",
@@ -86,6 +89,18 @@ class Metrics:
         self.repaired = Counter(
             "orrery_watch_missed_changes", "Changes a list showed and no watch had.", ["resource"], registry=r
         )
+        self.hourly = Gauge(
+            "orrery_accelerator_hourly_cost",
+            "Price of one accelerator for an hour, as node_gpu_hourly_cost.",
+            ["price_list", "accelerator", "capacity_type"],
+            registry=r,
+        )
+        self.overdue = Gauge(
+            "orrery_watch_overdue_seconds",
+            "Since a list showed the oldest change that the watch has not shown yet; 0 without one.",
+            ["resource"],
+            registry=r,
+        )
         since = Gauge("orrery_watch_last_event_age_seconds", "Since the last watch event.", ["resource"], registry=r)
         self._since = since
         Info("orrery_build", "Version of the operator.", registry=r).info({"version": orrery.__version__})
@@ -104,6 +119,7 @@ class Metrics:
             for value in ("True", "False", "Unknown"):
                 put(self.condition, condition.status == value, condition.type, value)
         put(self.budget, plan.spec.budget.max_probe_cost)
+        put(self.labels, 1, str(((plan.metadata.model_extra or {}).get("labels") or {}).get("team", "")))
         if status.spend:
             put(self.spent, status.spend.cost)
             put(self.reserved, status.spend.reserved)
@@ -135,6 +151,12 @@ class Metrics:
                     labels = (*key, condition.type, value)
                     self.condition.labels(*labels).set(condition.status == value)
                     self._series[key].add((self.condition, labels))
+
+    def prices(self, price_list: PriceList) -> None:
+        """What an hour costs, of a price list that a plan was decided with."""
+        for price in price_list.spec.accelerators:
+            labels = (price_list.metadata.name, price.name, price.capacity_type.value)
+            self.hourly.labels(*labels).set(float(price.price_per_hour))
 
     def forget(self, key: Key) -> None:
         """Drop the series of a plan that is gone."""
@@ -169,9 +191,11 @@ class Metrics:
         """A watch event came."""
         self._watched[resource] = self._clock()
 
-    def refresh(self, queued: int, leading: bool) -> None:
-        """Bring the gauges that are read off a clock up to date; called before a scrape."""
+    def refresh(self, queued: int, leading: bool, overdue: Mapping[str, float]) -> None:
+        """Bring the gauges that are read off a clock up to date; called before a scrape. ``overdue``: seconds by resource."""
         now = self._clock()
+        for resource, seconds in overdue.items():
+            self.overdue.labels(resource).set(seconds)
         for resource, at in list(self._watched.items()):
             self._since.labels(resource).set(now - at)
         self.queue.set(queued)

@@ -243,6 +243,14 @@ class Operator:
 
     # ---- is it alive
 
+    def overdue(self) -> dict[str, float]:
+        """By resource, for how many seconds its watch has owed the oldest change that a list showed."""
+        now, found = self.clock(), dict.fromkeys((resource.plural for resource in KEPT), 0.0)
+        plural = {resource.kind: resource.plural for resource in KEPT}
+        for (kind, _), since in list(self._overdue.items()):
+            found[plural[kind]] = max(found[plural[kind]], now - since)
+        return found
+
     def problems(self) -> list[str]:
         """Why this process should be restarted; empty when it is well. Read by the liveness endpoint."""
         now = self.clock()

@@ -127,6 +127,7 @@ class Reconciler:
     ) -> tuple[bool, float | None]:
         """Ask, start, share and tell; whether the plan is finished, and when to come back for what was put off."""
         key = key_of(body)
+        self.metrics.prices(prices)
         attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
         of = self._inputs(plan, body, priced)
         step = self._advance(plan, body, prices)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from prometheus_client import generate_latest
 
+from orrery.api.pricelist import PriceList
 from orrery.api.status import Condition, PlanStatus, Progress, Spend
 from orrery.controller.attempts import Accelerated
 from orrery.controller.metrics import Metrics
@@ -66,10 +67,42 @@ def test_an_attempt_is_counted_in_base_units() -> None:
     assert found["orrery_probe_seconds_sum"] == 20 and found["orrery_probe_queue_wait_seconds_sum"] == 5
 
 
+def test_a_plan_is_counted_for_its_team_and_an_hour_has_a_price() -> None:
+    metrics, plan = Metrics(), factory.plan()
+    metrics.plan(plan, STATUS, STEP)
+    assert scraped(metrics)['orrery_plan_labels{label_team="",namespace="team-a",plan="support"}'] == 1
+    labelled = plan.metadata.model_copy(update={"labels": {"team": "search"}})
+    metrics.plan(plan.model_copy(update={"metadata": labelled}), STATUS, STEP)
+    mine = [name for name in scraped(metrics) if name.startswith("orrery_plan_labels")]
+    assert mine == ['orrery_plan_labels{label_team="search",namespace="team-a",plan="support"}']
+    prices = PriceList.model_validate(
+        {
+            "metadata": {"name": "cloud"},
+            "spec": {
+                "currency": "USD",
+                "source": "made up for tests",
+                "date": "2026-01-01",
+                "accelerators": [{"name": "l4", "capacityType": "Spot", "pricePerHour": "0.7"}],
+            },
+        }
+    )
+    metrics.prices(prices)
+    hour = 'orrery_accelerator_hourly_cost{accelerator="l4",capacity_type="Spot",price_list="cloud"}'
+    assert scraped(metrics)[hour] == 0.7
+
+
+def test_what_a_watch_owes_is_told_by_resource() -> None:
+    metrics = Metrics()
+    metrics.refresh(2, True, {"jobs": 41.0, "adaptationplans": 0.0})
+    found = scraped(metrics)
+    assert found['orrery_watch_overdue_seconds{resource="jobs"}'] == 41
+    assert found['orrery_watch_overdue_seconds{resource="adaptationplans"}'] == 0
+
+
 def test_no_label_can_be_multiplied_by_a_plan() -> None:
     metrics = Metrics()
     allowed = {"namespace", "plan", "type", "status", "bound", "state", "outcome", "accelerator", "capacity_type"}
-    allowed |= {"reason", "verb", "resource", "code", "le", "version"}
+    allowed |= {"reason", "verb", "resource", "code", "le", "version", "label_team", "price_list"}
     for family in metrics.registry.collect():
         for sample in family.samples:
             assert set(sample.labels) <= allowed
