@@ -11,14 +11,18 @@ No paper in METHODS gives this form; it is the simplest in which both parts can 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from orrery.laws import _inputs
 from orrery.laws.posterior import Array, Link, Posterior
+
+Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -42,26 +46,113 @@ class HybridPrior:
             raise ValueError(f"overlap_mean is {self.overlap_mean}: give a finite number")
 
 
+class Alike(NamedTuple):
+    """How the errors of two sets of candidates' parts correlate, each (rows, columns)."""
+
+    zero_shot: Array
+    fine_tuned: Array
+    in_context: Array
+
+
+def _strangers(rows: Index, columns: Index) -> Alike:
+    """No two candidates share a part."""
+    same = (rows[:, None] == columns[None]).astype(np.float64)
+    return Alike(same, same, same)
+
+
+@dataclass(frozen=True)
+class _Law:
+    """The linear law around the expected overlap: means and covariances of n hybrids and of their parts."""
+
+    overlap: float
+    overlap_var: float
+    deviation_var: float
+    zero_shot: Posterior
+    fine_tuned: Posterior
+    in_context: Posterior
+    alike: Callable[[Index, Index], Alike]
+
+    @property
+    def gain(self) -> Array:
+        """(n,) what demonstrations bring to the untuned model."""
+        return self.in_context.mean - self.zero_shot.mean
+
+    @property
+    def mean(self) -> Array:
+        return self.fine_tuned.mean + (1 - self.overlap) * self.gain
+
+    @property
+    def variance(self) -> Array:
+        """(n,) of the hybrids; the product of an uncertain overlap and an uncertain gain enters by its exact variance."""
+        of_gain = self.in_context.sd**2 + self.zero_shot.sd**2
+        by_overlap = self.overlap_var * (self.gain**2 + of_gain)
+        return self.fine_tuned.sd**2 + (1 - self.overlap) ** 2 * of_gain + by_overlap + self.deviation_var
+
+    def hybrids(self, a: Index, b: Index, alike: Alike | None = None) -> Array:
+        """Covariance of hybrids with hybrids, (a, b); its diagonal is ``variance``."""
+        alike = self.alike(a, b) if alike is None else alike
+
+        def of(part: Posterior, correlation: Array) -> Array:
+            return correlation * np.outer(part.sd[a], part.sd[b])
+
+        of_gain = of(self.in_context, alike.in_context) + of(self.zero_shot, alike.zero_shot)
+        by_overlap = self.overlap_var * (np.outer(self.gain[a], self.gain[b]) + of_gain)
+        own = self.deviation_var * (a[:, None] == b[None])
+        tuned = of(self.fine_tuned, alike.fine_tuned)
+        return np.asarray(tuned + (1 - self.overlap) ** 2 * of_gain + by_overlap + own)
+
+
 @dataclass(frozen=True)
 class HybridPosterior:
     """Forecast of ``n`` hybrids; ``overlap`` is (mean, sd) after the joint measurements."""
 
     overlap: tuple[float, float]
-    _hybrid: Posterior
-    _zero_shot: Array = field(repr=False)  # (n, 3): mean, variance, covariance with the hybrid
-    _fine_tuned: Array = field(repr=False)
+    _law: _Law = field(repr=False)
+    _told: Index = field(repr=False)  # (m,) candidates that were measured
+    _inverse: Array = field(repr=False)  # (m, m) of their covariance, noise included
+    _off: Array = field(repr=False)  # (m,) measured less expected
+    _alike: Alike = field(repr=False)  # (n, m) of everyone's parts with those of the measured ones
+    _heard: Array = field(repr=False)  # (n, m) covariance of everyone with the measured ones
+    _solved: Array = field(repr=False)  # (n, m) the same times the inverse
 
     def predict(self) -> Posterior:
         """Quality of every hybrid, shape (n,), sampling noise of an evaluation not included."""
-        return self._hybrid
+        mean = self._law.mean + self._solved @ self._off
+        variance = self._law.variance - (self._solved * self._heard).sum(1)
+        return Posterior(mean, np.sqrt(np.maximum(variance, 1e-12)), self._law.fine_tuned.link)
+
+    def covariance(self, rows: ArrayLike, columns: ArrayLike) -> Array:
+        """Covariance on the link scale of the hybrids ``rows`` with the hybrids ``columns``, (rows, columns)."""
+        a, b = np.asarray(rows, dtype=np.intp), np.asarray(columns, dtype=np.intp)
+        known = self._law.hybrids(a, self._told) @ self._inverse @ self._law.hybrids(self._told, b)
+        return np.asarray(self._law.hybrids(a, b) - known)
+
+    def response(self) -> tuple[Array, Array]:
+        """d forecast / d fine_tuned and d forecast / d in_context of each candidate's own parts, each (n,).
+
+        What a measurement of a part would move the hybrid by, less what joint measurements have told of that part.
+        """
+        tuned = 1 - (self._solved * self._alike.fine_tuned).sum(1)
+        shown = (1 - self._law.overlap) * (1 - (self._solved * self._alike.in_context).sum(1))
+        return np.asarray(np.clip(tuned, 0.0, 1.0)), np.asarray(shown)
 
     def probability_hurts(self, *, larger_is_better: bool = True) -> Array:
         """P(the hybrid is worse than the model as it is), shape (n,): adaptation that does harm."""
-        return _worse(self._hybrid, self._zero_shot, larger_is_better)
+        law = self._law
+        return self._worse(law.zero_shot, law.overlap - 1, self._alike.zero_shot, larger_is_better)
 
     def probability_demonstrations_hurt(self, *, larger_is_better: bool = True) -> Array:
         """P(the hybrid is worse than fine-tuning alone), shape (n,)."""
-        return _worse(self._hybrid, self._fine_tuned, larger_is_better)
+        return self._worse(self._law.fine_tuned, 1.0, self._alike.fine_tuned, larger_is_better)
+
+    def _worse(self, part: Posterior, weight: float, alike: Array, larger_is_better: bool) -> Array:
+        """P(hybrid is worse than ``part``), which enters the hybrid with ``weight``."""
+        heard = weight * alike * np.outer(part.sd, part.sd[self._told])
+        solved = heard @ self._inverse
+        mean = part.mean + solved @ self._off
+        variance = part.sd**2 - (solved * heard).sum(1)
+        shared = weight * part.sd**2 - (solved * self._heard).sum(1)
+        return _worse(self.predict(), np.stack([mean, variance, shared], -1), larger_is_better)
 
 
 def probability_hurts(adapted: Posterior, zero_shot: Posterior, *, larger_is_better: bool = True) -> Array:
@@ -99,6 +190,7 @@ def forecast(
     joint: ArrayLike | None = None,
     joint_sd: ArrayLike = 0.0,
     prior: HybridPrior | None = None,
+    alike: Callable[[Index, Index], Alike] = _strangers,
 ) -> HybridPosterior:
     """Posterior of ``n`` hybrids from the forecasts of their parts.
 
@@ -109,13 +201,15 @@ def forecast(
         joint: (n,) measured hybrids on the metric scale, NaN where not measured; none by default.
         joint_sd: their standard errors on the metric scale, broadcast to (n,).
         prior: beliefs about the overlap.
+        alike: correlations of the parts' errors between two lists of candidates, 1 where the part is one and the same; by
+            default no two candidates share a part.
 
     Raises:
         ValueError: parts of different shape or link, or a joint measurement that cannot be.
 
     Notes:
-        The parts' errors are taken as independent of each other and between candidates; the product of an uncertain overlap
-        and an uncertain gain enters by its exact variance.
+        Linear around the expected overlap, so that everything is one Gaussian conditioned on the joint measurements. The
+        three parts' errors are taken as independent of each other.
 
     >>> part = lambda z: Posterior(np.array([z]), np.array([0.1]), Link.LOGIT)
     >>> both = forecast(part(-0.5), part(1.0), part(0.5)).predict()
@@ -134,45 +228,19 @@ def forecast(
             f"zero_shot, fine_tuned and in_context are on the links {zero_shot.link}, {fine_tuned.link} and "
             f"{in_context.link}: give one link"
         )
-    link = zero_shot.link
-    y, noise = _measured(joint, joint_sd, n[0], link)
-    var_0, var_ft, var_icl = zero_shot.sd**2, fine_tuned.sd**2, in_context.sd**2
-    gain = in_context.mean - zero_shot.mean
-    gain_var = var_icl + var_0
-
-    # What moves one hybrid alone, given the overlap.
-    def own(overlap: float, overlap_var: float) -> Array:
-        return var_ft + ((1 - overlap) ** 2 + overlap_var) * gain_var + prior.deviation_sd**2
-
-    # 1. The overlap hears every joint measurement: y = fine_tuned + (1 - overlap) gain + own + noise.
-    heard = np.where(np.isfinite(noise), gain**2 / (own(prior.overlap_mean, prior.overlap_sd**2) + noise), 0.0)
-    says = np.where(gain != 0, 1 - (y - fine_tuned.mean) / np.where(gain != 0, gain, 1.0), 0.0)
-    precision = prior.overlap_sd**-2 + heard.sum()
-    overlap = float((prior.overlap_mean / prior.overlap_sd**2 + (heard * says).sum()) / precision)
-    overlap_var = float(1 / precision)
-
-    # 2. A measured hybrid also pulls its own forecast; its part of the message to the overlap is not used twice.
-    others = precision - heard
-    o = (overlap * precision - heard * says) / others
-    o_var = 1 / others
-    mean = fine_tuned.mean + (1 - o) * gain
-    variance = var_ft + ((1 - o) ** 2 + o_var) * gain_var + prior.deviation_sd**2 + o_var * gain**2
-    with_0, with_ft = -(1 - o) * var_0, var_ft
-    pull = 1 / (variance + noise)
-    off = y - mean
-    after = Posterior(mean + variance * pull * off, np.sqrt(variance * (1 - variance * pull)), link)
-
-    def other(part: Posterior, part_var: Array, shared: Array) -> Array:
-        return np.stack(
-            [part.mean + shared * pull * off, part_var - shared**2 * pull, shared * (1 - variance * pull)], -1
-        )
-
-    return HybridPosterior(
-        (overlap, float(np.sqrt(overlap_var))),
-        after,
-        other(zero_shot, var_0, with_0),
-        other(fine_tuned, var_ft, with_ft),
-    )
+    y, noise = _measured(joint, joint_sd, n[0], zero_shot.link)
+    told = np.flatnonzero(np.isfinite(noise))
+    law = _Law(prior.overlap_mean, prior.overlap_sd**2, prior.deviation_sd**2, zero_shot, fine_tuned, in_context, alike)
+    everyone = np.arange(n[0])
+    correlation = alike(everyone, told)
+    heard = law.hybrids(everyone, told, correlation)
+    inverse: Array = np.asarray(np.linalg.inv(heard[told] + np.diag(noise[told])), dtype=np.float64)
+    off = (y - law.mean)[told]
+    # The overlap hears every joint measurement through what demonstrations bring there.
+    gain = -law.overlap_var * law.gain[told]
+    overlap = law.overlap + float(gain @ inverse @ off)
+    spread = float(np.sqrt(max(law.overlap_var - float(gain @ inverse @ gain), 0.0)))
+    return HybridPosterior((overlap, spread), law, told, inverse, off, correlation, heard, heard @ inverse)
 
 
 def _measured(joint: ArrayLike | None, joint_sd: ArrayLike, n: int, link: Link) -> tuple[Array, Array]:

@@ -84,8 +84,7 @@ class FineTuning:
         """
         if not group.size:
             return []
-        curves, targets = self._curves(group)
-        full = self._full_sizes(group)
+        curves, targets, full = self.curves(group), self.points(group), self.full_sizes(group)
         asked: dict[Identity, tuple[int, dict[str, str]]] = {}
         for i in range(group.size):
             parameters = self._trained_parameters(group.columns, i)
@@ -101,7 +100,7 @@ class FineTuning:
         points = _points([(self, p, float(n)) for n, p in open_])
         mean, _ = curves.predict(points) if open_ else (np.zeros(0), None)
         items = evaluation_size(group)
-        shifts, mean = curves.tell(targets, points, self._sampling_sd(group, mean, items))
+        shifts, mean = curves.tell(targets, points, sampling_sd(group, mean, items))
         medians = group.link.inverse(mean)
         counts = count_tokens(group)
         scoring = float(request_flops(group, counts.input, counts)[0]) * items
@@ -109,7 +108,7 @@ class FineTuning:
             Proposal(
                 make_trial(group, self.type, p, examples=n),
                 shifts[j],
-                self._training_flops(group, p, n),
+                self.training_flops(group, p, n),
                 scoring,
                 float(medians[j]),
             )
@@ -135,7 +134,7 @@ class FineTuning:
         point = _points([(None, parameters, float(examples))])
         items = evaluation_size(group)
         mean, _ = curves.predict(point)
-        shifts, mean = curves.tell(targets, point, self._sampling_sd(group, mean, items))
+        shifts, mean = curves.tell(targets, point, sampling_sd(group, mean, items))
         one = float(request_flops(group, count_tokens(group).input, TokenCounts(0.0, 0.0, 0.0, 0.0))[0])
         median = float(group.link.inverse(mean)[0])
         return [Proposal(trial, shifts[0], 0.0, one * (examples + items), median)]
@@ -144,10 +143,9 @@ class FineTuning:
         """The learning curve's law joined with the configurations' effects, at the size each configuration asks."""
         if not group.size:
             return QualityForecast(Posterior(np.zeros(0), np.zeros(0), group.link), np.zeros(0, dtype=np.bool_))
-        curves, targets = self._curves(group)
+        curves, targets, full = self.curves(group), self.points(group), self.full_sizes(group)
         mean, sd = curves.predict(targets)
         done = {identity(e.trial) for e in direct(group.evidence, self.type)}
-        full = self._full_sizes(group)
         measured = np.zeros(group.size, dtype=np.bool_)
         if done:
             rows = (self._trained_parameters(group.columns, i) for i in range(group.size))
@@ -167,7 +165,7 @@ class FineTuning:
         counts, dataset = count_tokens(group, input_tokens, output_tokens), count_tokens(group)
         facts = facts_of(group)
         length = dataset.input + dataset.output
-        sizes = self._full_sizes(group)
+        sizes = self.full_sizes(group)
         examples = sizes * passes(sizes, self._numbers(group, "epochs", 1.0))
         prompt = np.full(group.size, counts.input)
         if self.training is Training.FULL:
@@ -185,10 +183,17 @@ class FineTuning:
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
-    def _curves(self, group: Group) -> tuple[TuningCurves, Points]:
-        """The joint distribution given everything that was trained on this model, and this group's configurations."""
-        full = self._full_sizes(group)
-        targets = _points([(self, self._trained_parameters(group.columns, i), full[i]) for i in range(group.size)])
+    def points(self, group: Group) -> Points:
+        """The group's configurations, at the sizes they ask."""
+        full = self.full_sizes(group)
+        return self.points_of([(self._trained_parameters(group.columns, i), full[i]) for i in range(group.size)])
+
+    def points_of(self, configurations: Sequence[tuple[Mapping[str, str], float]]) -> Points:
+        """Configurations by their parameters, each on a number of examples."""
+        return _points([(self, parameters, n) for parameters, n in configurations])
+
+    def curves(self, group: Group) -> TuningCurves:
+        """The joint distribution of scores, given everything that was trained on this model."""
         asked: list[tuple[FineTuning | None, Mapping[str, str], float]] = []
         seen: list[tuple[float, float]] = []
         for strategy in _kin(group):
@@ -200,7 +205,7 @@ class FineTuning:
                         seen.append(score)
         values, noise = np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
         head = group.model.architecture is Architecture.ENCODER
-        curves = TuningCurves(
+        return TuningCurves(
             head,
             self._zero_shot(group),
             _points(asked),
@@ -210,7 +215,6 @@ class FineTuning:
             group.chance,
             seed=group.probing.seed,
         )
-        return curves, targets
 
     @staticmethod
     def _zero_shot(group: Group) -> tuple[float, float] | None:
@@ -229,23 +233,25 @@ class FineTuning:
         column = group.columns.get(name)
         return np.full(group.size, default) if column is None else np.array([float(v) for v in column])
 
-    def _full_sizes(self, group: Group) -> Array:
+    def full_sizes(self, group: Group) -> Array:
         """Training examples each configuration asks, (n,)."""
         total = group.task_facts.train_examples if group.task_facts else _UNKNOWN_EXAMPLES
         return np.maximum(np.floor(self._numbers(group, "dataPercent", 100.0) * total / 100.0), 1.0)
 
-    def _training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
+    def training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
+        """FLOPs of training one configuration on ``examples`` of the group's task."""
         counts = count_tokens(group)
         size = np.array([float(examples)])
         seen = size * passes(size, np.array([float(parameters.get("epochs", 1.0))]))
         return float(training_flops(facts_of(group), self.training, counts.input + counts.output, seen)[0])
 
-    @staticmethod
-    def _sampling_sd(group: Group, mean: Array, items: int) -> Array:
-        if group.link is Link.LOGIT:
-            p = group.link.inverse(mean)
-            return np.asarray(1 / np.sqrt(items * p * (1 - p) + 0.5))
-        return np.full_like(mean, 0.03)
+
+def sampling_sd(group: Group, mean: Array, items: int) -> Array:
+    """Link-scale standard error of a score of link-scale ``mean`` on ``items`` items."""
+    if group.link is Link.LOGIT:
+        p = group.link.inverse(mean)
+        return np.asarray(1 / np.sqrt(items * p * (1 - p) + 0.5))
+    return np.full_like(mean, 0.03)
 
 
 def _kin(group: Group) -> list[FineTuning]:

@@ -226,19 +226,21 @@ class TuningCurves:
         """How far each target's mean would move (asked, targets) if ``asked`` were measured, and the means expected."""
         if not len(asked):
             return np.zeros((0, len(targets))), np.zeros(0)
-        asked_means, asked_cross = self._means(asked)
-        mean = self.weight @ asked_means
-        pull = (asked_means - mean) * self.weight[:, None]  # (k, a)
-        variance = self._own_variance(asked) - np.einsum("pm,mn,pn->p", asked_cross, self.inverse, asked_cross)
-        variance = np.maximum(variance, 1e-9) + (pull * (asked_means - mean)).sum(0)
-        total = np.sqrt(variance + sampling_sd**2 + seed_sd(asked) ** 2)
-        shifts = np.empty((len(asked), len(targets)))
-        for i in range(0, len(targets), _BLOCK):
-            part = targets.take(np.arange(i, min(i + _BLOCK, len(targets))))
-            means, cross = self._means(part)
-            linear = self._effect(asked, part) - asked_cross @ self.inverse @ cross.T
-            shifts[:, i : i + _BLOCK] = (linear + pull.T @ (means - self.weight @ means)) / total[:, None]
-        return shifts, mean
+        mean, sd = self.predict(asked)
+        total = np.sqrt(sd**2 + sampling_sd**2 + seed_sd(asked) ** 2)
+        return self.covariance(asked, targets) / total[:, None], mean
+
+    def covariance(self, a: Points, b: Points) -> Array:
+        """Covariance of the scores at ``a`` with those at ``b``, (a, b), given what was measured."""
+        means, cross = self._means(a)
+        pull = (means - self.weight @ means) * self.weight[:, None]  # (k, a)
+        out = np.empty((len(a), len(b)))
+        for i in range(0, len(b), _BLOCK):
+            part = b.take(np.arange(i, min(i + _BLOCK, len(b))))
+            other, other_cross = self._means(part)
+            linear = self._effect(a, part) - cross @ self.inverse @ other_cross.T
+            out[:, i : i + _BLOCK] = linear + pull.T @ (other - self.weight @ other)
+        return out
 
     def probability_hurts(self, targets: Points) -> Array:
         """P(score < the untuned model's), for each target; from the draws alone."""
