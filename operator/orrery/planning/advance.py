@@ -14,7 +14,9 @@ from orrery.costs.prices import PriceMissing, Prices
 from orrery.planning import status
 from orrery.planning.candidates import InvalidPlan, Space, expand
 from orrery.planning.decision import Decision, decide
-from orrery.planning.designer import Design, Designer
+from orrery.planning.designers import registry
+from orrery.planning.designers.base import Design
+from orrery.planning.designers.scene import Scene
 from orrery.planning.evidence import IN_FLIGHT, Known, gather
 from orrery.planning.exhaustive import Exhaustive, exhaustive
 from orrery.planning.forecasts import Clock, Columns, Groups, forecast
@@ -65,7 +67,7 @@ def advance(
     if not plan.spec.suspend and known.data_problem is None and len(situation.decision.ranking):
         retries, unaffordable = _retry(plan.spec, known, purse, table)
         start += retries
-        designer = Designer(
+        scene = Scene(
             plan.spec,
             situation.space,
             known,
@@ -73,10 +75,11 @@ def advance(
             clock,
             table,
             situation.columns,
+            situation.decision,
             situation.exhaustive.cost,
             known.flops / max(situation.exhaustive.flops, 1.0),
         )
-        design = designer.design(purse)
+        design = registry.get(plan.spec.probing.designer).design(scene, purse)
         start += design.start
         unaffordable = unaffordable if unaffordable is not None else design.unaffordable
 
@@ -181,7 +184,7 @@ def _verdict(
     if busy:
         count = len(start)
         return Verdict("Probing", start[0].reason if count else "waiting for running probes", False)
-    wanted = bool(design and design.worth_it) or bool(known.retry)
+    wanted = bool(design and design.wanted) or bool(known.retry)
     if wanted and unaffordable is not None:
         return _exhausted(spec, purse, records, unaffordable, currency)
     evidence = any(e.result.score is not None for found in known.evidence.values() for e in found)
@@ -198,8 +201,7 @@ def _verdict(
             reasons = Reasons.of(spec.objective, spec.task.metric, situation.columns, decision, currency)
             said = f"; nearest is {situation.space.label(nearest)}, which {reasons.rejected_because(nearest)}"
         return Verdict("Infeasible", f"no candidate meets the objective{said}"[:1000], True)
-    left = f" (the best would bring {design.best.worth.points:.2g} points)" if design and design.best else ""
-    return Verdict("AnswerSettled", f"no further probe is worth its price{left}", True)
+    return Verdict("AnswerSettled", design.settled if design is not None else "nothing is left to probe", True)
 
 
 def _exhausted(

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orrery.api.plan import Accelerator, Model, PlanSpec, StrategySpec
+from orrery.planning.designers import registry as designers
 from orrery.strategies import registry
 from orrery.strategies.base import Strategy
 from orrery.strategies.trials import check_value
 
 #: More candidates than this are refused: forecasting them all would take longer than probing the sensible ones.
 MOST_CANDIDATES = 100_000
-#: What ``probing.designer`` and ``probing.predictor`` may name.
-DESIGNERS, PREDICTORS = ("ExpectedValue",), ("Ensemble",)
+#: What ``probing.predictor`` may name.
+PREDICTORS = ("Ensemble",)
 
 Index = NDArray[np.intp]
 
@@ -77,12 +78,14 @@ def expand(spec: PlanSpec) -> Space:
         InvalidPlan: an unknown strategy or parameter, a value out of bounds or given twice, nothing left after
             exclusions, or more candidates than can be forecast.
     """
-    for name, value, known in (
-        ("designer", spec.probing.designer, DESIGNERS),
-        ("predictor", spec.probing.predictor, PREDICTORS),
-    ):
-        if value not in known:
-            raise InvalidPlan(f"spec.probing.{name} is '{value}': write {' or '.join(known)}, or leave it out")
+    try:
+        designers.get(spec.probing.designer)
+    except designers.UnknownDesigner as e:
+        raise InvalidPlan(f"spec.probing.designer is {e}") from None
+    if spec.probing.predictor not in PREDICTORS:
+        raise InvalidPlan(
+            f"spec.probing.predictor is '{spec.probing.predictor}': write {' or '.join(PREDICTORS)}, or leave it out"
+        )
     grids = {s.name: _grid(s) for s in spec.strategies}
     excluded = {(e.model, e.strategy) for e in spec.exclude}
     pairs = [(m, s) for m in spec.models for s in spec.strategies if (m.name, s.name) not in excluded]

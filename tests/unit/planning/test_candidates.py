@@ -43,7 +43,7 @@ def test_exclusions_are_left_out() -> None:
         (
             [{"name": "l", "type": "Lora"}],
             "spec.strategies[l].type: 'Lora' is no installed strategy: write one of "
-            "FullFineTuning, InContext, LoRA, QLoRA, ZeroShot",
+            "FineTuneThenInContext, FullFineTuning, InContext, LoRA, QLoRA, ZeroShot",
         ),
         (lora(("rnk", [8])), "did you mean 'rank'?"),
         (lora(("rank", [0])), "spec.strategies[lora].grid[rank].values is '0': write a number of at least 1"),
@@ -88,5 +88,5 @@ def test_excluding_everything_is_refused() -> None:
 
 
 def test_unknown_designers_are_refused() -> None:
-    with pytest.raises(InvalidPlan, match=r"spec\.probing\.designer is 'Dice': write ExpectedValue"):
+    with pytest.raises(InvalidPlan, match=r"spec\.probing\.designer is 'Dice': write ASHA or .* or Uniform, or leave"):
         expand(make_plan(probing={"designer": "Dice"}).spec)

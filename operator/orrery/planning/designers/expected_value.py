@@ -1,0 +1,281 @@
+"""ExpectedValue: most points per unit of money, over all strategies at once, until nothing is worth its price.
+
+Greedy in two loops. The outer one starts a probe with the best trial anywhere; the inner one adds trials of the same model
+to it while they are worth their marginal price, since a loaded model measures more for no further load. After each trial,
+and for each that is running, the expected score is taken as seen (the "believer" of batch Bayesian optimisation, Ginsbourger
+et al. 2010), so that parallel probes do not ask the same thing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orrery.api.probe import Outcome, Trial, TrialResult
+from orrery.laws.posterior import Array, Link, Posterior
+from orrery.planning import value
+from orrery.planning.decision import Decision, decide, sense
+from orrery.planning.designers.base import Design
+from orrery.planning.designers.scene import Batch, Option, Scene, busy
+from orrery.planning.forecasts import Columns
+from orrery.planning.reservation import Purse
+from orrery.planning.types import ProbeRequest
+from orrery.strategies.base import Evidence, Proposal
+from orrery.strategies.trials import Identity, identity
+
+#: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring .4 points.
+POINTS_FOR_EXHAUSTIVE = 40.0
+#: Share of the exhaustive search's work after which points must be twice as many for the same money. The value of a probe
+#: is the best of many uncertain gains, so a long search among near equals promises more than it finds.
+COMFORTABLE_SHARE = 0.15
+#: Below this expected gain nothing is probed, however cheap.
+LEAST_POINTS = 0.05
+
+
+@dataclass(frozen=True)
+class Valued:
+    """An option, what it is worth, and the score to expect of it."""
+
+    option: Option
+    worth: value.Worth
+    expected_score: float | None
+
+    @property
+    def model(self) -> str:
+        """Model it runs on."""
+        return self.option.model
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """The options of one model, not yet valued, and how far each would move its candidates (options, candidates)."""
+
+    index: NDArray[np.intp]
+    shifts: Array
+    options: Sequence[Valued]
+
+
+@dataclass(frozen=True)
+class ExpectedValue:
+    """Expected value of information about the decision per unit of money (correlated knowledge gradient)."""
+
+    def design(self, scene: Scene, purse: Purse) -> Design:
+        """See ``Designer``; stops when the best trial is not worth its price."""
+        return _Search(scene, purse).design()
+
+
+DESIGNER = ExpectedValue()
+
+
+@dataclass
+class _Search:
+    """The choice of one step."""
+
+    scene: Scene
+    purse: Purse
+    _imagined: dict[str, list[Evidence]] = field(default_factory=dict)  #: results taken as seen, by model
+    _assembled: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
+    _posteriors: dict[tuple[int, int], Posterior] = field(default_factory=dict)
+    _proposed: dict[tuple[int, int], Sequence[Proposal]] = field(default_factory=dict)
+
+    def design(self) -> Design:
+        scene, purse = self.scene, self.purse
+        for model, accelerator, trial in scene.known.in_flight:
+            self._imagine(model, accelerator, trial, None)
+        start: list[ProbeRequest] = []
+        first: Valued | None = None
+        wanted, unaffordable, total = False, None, 0.0
+        closed: set[str] = set()  # models whose next probe does not fit the budget
+        while True:
+            columns, decision = self._believe()
+            waiting = busy(scene.known, start) | closed
+            options = [o for o in self._options(columns, decision) if o.model not in waiting]
+            best = self._best(options)
+            if first is None:
+                first = best
+            if best is None or not self._pays(best, load=True):
+                best = self._unseen(options, decision)
+            if best is None:
+                break
+            wanted = True
+            if purse.slots < 1 or purse.probes_left < 1:
+                break
+            opening = self._opening(best, options)
+            batch, top = self._batch(opening)
+            if not batch.options:
+                least = batch.least(opening.option)
+                unaffordable = least if unaffordable is None else min(unaffordable, least)
+                closed.add(best.model)
+                continue
+            start.append(
+                batch.request(
+                    f"improves the choice with {top.change:.0%} probability, by {top.gain:.2g} points on average"
+                )
+            )
+            total += batch.seconds
+        left = f" (the best would bring {first.worth.points:.2g} points)" if first is not None else ""
+        return Design(start, wanted, unaffordable, total, f"no further probe is worth its price{left}")
+
+    def _believe(self) -> tuple[Columns, Decision]:
+        """Forecasts and decision as they are expected to be once everything imagined is measured."""
+        scene = self.scene
+        if not self._imagined:
+            return scene.columns, scene.decision
+        mean, sd = scene.columns.quality.mean.copy(), scene.columns.quality.sd.copy()
+        for g, group in enumerate(scene.space.groups):
+            more = self._imagined.get(group.model.name)
+            if more and group.refusal is None:
+                post = self._posterior(g, more)
+                for a in range(len(scene.space.accelerators)):
+                    rows = scene.space.rows(g, a)
+                    mean[rows], sd[rows] = post.mean, post.sd
+        columns = replace(scene.columns, quality=Posterior(mean, sd, scene.columns.quality.link))
+        return columns, decide(scene.spec.objective, scene.spec.task.metric, columns)
+
+    # Imagined evidence only ever grows while a step is designed, so its length identifies it.
+    def _posterior(self, g: int, more: Sequence[Evidence]) -> Posterior:
+        key = g, len(more)
+        if key not in self._posteriors:
+            plugin = self.scene.space.groups[g].plugin
+            self._posteriors[key] = plugin.forecast(self.scene.groups.build(g, more)).posterior
+        return self._posteriors[key]
+
+    def _proposals(self, g: int, more: Sequence[Evidence]) -> Sequence[Proposal]:
+        key = g, len(more)
+        if key not in self._proposed:
+            self._proposed[key] = self.scene.space.groups[g].plugin.proposals(self.scene.groups.build(g, more))
+        return self._proposed[key]
+
+    def _options(self, columns: Columns, decision: Decision, only: str | None = None) -> list[Valued]:
+        """Every trial any strategy proposes, with its value over all candidates of its model."""
+        scene = self.scene
+        stakes = value.stakes(scene.spec.objective, columns, decision, sense(scene.spec.task.metric))
+        out: list[Valued] = []
+        for model in sorted({g.model.name for g in scene.space.groups}):
+            if (only is None or model == only) and model not in scene.known.lost_models:
+                out += self._model_options(model, stakes)
+        return out
+
+    def _model_options(self, model: str, stakes: value.Stakes) -> list[Valued]:
+        more = self._imagined.get(model, [])
+        key = model, len(more)
+        if key not in self._assembled:
+            self._assembled[key] = self._assemble(model, more)
+        found = self._assembled[key]
+        worths = value.worth(stakes, found.index, found.shifts)
+        return [replace(o, worth=w) for o, w in zip(found.options, worths, strict=True)]
+
+    def _assemble(self, model: str, more: Sequence[Evidence]) -> _Assembled:
+        """Merges the proposals of a model's groups by trial: one zero-shot bears on all of them."""
+        scene = self.scene
+        space = scene.space
+        places: list[NDArray[np.intp]] = []
+        merged: dict[tuple[Identity, int], tuple[Proposal, dict[int, Array]]] = {}
+        for g, group in enumerate(space.groups):
+            if group.model.name != model or group.refusal is not None:
+                continue
+            everyone = np.arange(len(space))
+            rows = np.concatenate([everyone[space.rows(g, a)] for a in range(len(space.accelerators))])
+            if not scene.open[rows].any():
+                continue
+            place = len(places)
+            places.append(rows)
+            for proposal in self._proposals(g, more):
+                kept = merged.setdefault((identity(proposal.trial), proposal.trial.seed), (proposal, {}))
+                kept[1][place] = np.tile(proposal.shift, len(space.accelerators))
+        blind = scene.known.task_facts is None
+        if blind and (more or any(not p.training_flops for p, _ in merged.values())):
+            # Nobody knows how many training examples there are: what needs none comes first, and brings the number.
+            merged = {k: v for k, v in merged.items() if not v[0].training_flops}
+        index = np.concatenate(places) if places else np.zeros(0, dtype=np.intp)
+        starts = np.cumsum([0, *[len(p) for p in places]])
+        options: list[Valued] = []
+        shifts = np.zeros((len(merged), len(index)))
+        for proposal, parts in merged.values():
+            where = scene.accelerator(model, proposal.trial.strategy)
+            if where is None:
+                continue
+            for place, shift in parts.items():
+                shifts[len(options), starts[place] : starts[place + 1]] = shift
+            option = scene.option(model, where, proposal.trial, proposal.inference_flops, proposal.training_flops)
+            options.append(Valued(option, value.Worth(0.0, 0.0, 0.0), proposal.expected_score))
+        return _Assembled(index, shifts[: len(options)], options)
+
+    def _best(self, options: Sequence[Valued]) -> Valued | None:
+        """Most points per unit of money, load included."""
+        ranked = [o for o in options if o.worth.points > 0]
+        return max(ranked, key=lambda o: (self._rate(o, load=True), o.option.trial.name), default=None)
+
+    def _unseen(self, options: Sequence[Valued], decision: Decision) -> Valued | None:
+        """A trial of the present choice's model when that was never measured: no answer rests on priors alone."""
+        favourite = decision.chosen if decision.chosen is not None else decision.nearest
+        if favourite is None:
+            return None
+        model = self.scene.space.groups[self.scene.space.group[favourite]].model.name
+        if self.scene.known.evidence.get(model) or self._imagined.get(model):
+            return None
+        return self._best([o for o in options if o.model == model])
+
+    def _rate(self, o: Valued, *, load: bool) -> float:
+        return o.worth.points / self.scene.cost(o.option, load=load)
+
+    def _pays(self, o: Valued, *, load: bool) -> bool:
+        """Whether a trial brings more points than its share of the exhaustive search's cost asks for."""
+        share = self.scene.cost(o.option, load=load) / max(self.scene.exhaustive_cost, 1e-12)
+        asked = POINTS_FOR_EXHAUSTIVE * (1 + (self.scene.searched / COMFORTABLE_SHARE) ** 2)
+        return o.worth.points >= LEAST_POINTS and o.worth.points >= asked * share
+
+    def _batch(self, opening: Valued) -> tuple[Batch, value.Worth]:
+        """``opening`` and what else is worth measuring from the same load, as far as the budget reserves."""
+        batch, top = Batch(self.scene, self.purse, opening.option), opening.worth
+        candidate: Valued | None = opening
+        while candidate is not None and batch.add(candidate.option):
+            top = max(top, candidate.worth, key=lambda w: w.points)
+            self._imagine(batch.model, batch.accelerator, candidate.option.trial, candidate.expected_score)
+            if batch.full:
+                break
+            left = [
+                o
+                for o in self._options(*self._believe(), only=batch.model)
+                if o.option.accelerator == batch.accelerator
+                and o.option.seconds <= batch.spare
+                and self._pays(o, load=False)
+            ]
+            candidate = max(left, key=lambda o: (self._rate(o, load=False), o.option.trial.name), default=None)
+        return batch, top
+
+    def _opening(self, best: Valued, options: Sequence[Valued]) -> Valued:
+        """A model's first trial is the model as it is, where the plan can ask that: everything else is read against it.
+
+        It is cheap, bears on every strategy, and tells whether adapting hurts.
+        """
+        if self.scene.known.evidence.get(best.model):
+            return best
+        plain = (o for o in options if o.model == best.model and o.option.trial.strategy == "ZeroShot")
+        return next(plain, best)
+
+    def _imagine(self, model: str, accelerator: str, trial: Trial, score: float | None) -> None:
+        """Adds the expected result of a trial, so that forecasts narrow as they will."""
+        if score is None:
+            score = self._expected_score(model, trial)
+        bounded = self.scene.groups.link is Link.LOGIT
+        items = trial.fidelity.evaluation_items
+        number = Decimal(repr(round(min(max(score, 0.0), 1.0) if bounded else max(score, 1e-6), 6)))
+        result = TrialResult(name=trial.name, outcome=Outcome.MEASURED, score=number, items=items)
+        self._imagined.setdefault(model, []).append(Evidence(trial, result, accelerator))
+
+    def _expected_score(self, model: str, trial: Trial) -> float:
+        """Median score of a trial in flight, from the strategy that proposed it; its group's mean when none does."""
+        scene = self.scene
+        for g, group in enumerate(scene.space.groups):
+            if group.model.name == model and group.refusal is None:
+                for p in self._proposals(g, ()):
+                    if identity(p.trial) == identity(trial) and p.expected_score is not None:
+                        return p.expected_score
+        rows = [scene.space.rows(g, 0) for g, group in enumerate(scene.space.groups) if group.model.name == model]
+        means = np.concatenate([scene.columns.quality.mean[r] for r in rows])
+        return float(scene.groups.link.inverse(means.mean()))

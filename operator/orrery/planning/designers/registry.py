@@ -1,0 +1,38 @@
+"""Finds designers by entry point, so that a new one is installed beside Orrery and nothing here changes."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from orrery.planning.designers.base import Designer
+
+GROUP = "orrery.designers"
+
+
+class UnknownDesigner(ValueError):  # noqa: N818  # reads as what happened
+    """No designer of this name is installed; the message names those that are."""
+
+
+@cache
+def _entries() -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group=GROUP)}
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the installed designers, sorted."""
+    return tuple(sorted(_entries()))
+
+
+@cache
+def get(name: str) -> Designer:
+    """The designer of this name; only its own module is imported.
+
+    Raises:
+        UnknownDesigner: with those that are installed.
+    """
+    entry = _entries().get(name)
+    if entry is None:
+        raise UnknownDesigner(f"'{name}': write {' or '.join(installed())}, or leave it out for ExpectedValue")
+    designer: Designer = entry.load()
+    return designer

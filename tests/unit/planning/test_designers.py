@@ -1,0 +1,190 @@
+"""Every designer keeps the rules of the house; each does what its paper says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orrery.planning.advance import _assess, advance
+from orrery.planning.designers import registry
+from orrery.planning.designers.expected_value import _Search
+from orrery.planning.designers.scene import Scene
+from orrery.planning.reservation import Purse
+from orrery.planning.types import Facts, ProbeRecord, ProbeState
+from tests.unit.planning.world import Run, World, drive, make_plan, make_prices, model
+
+pytestmark = pytest.mark.unit
+
+PRICES = make_prices()
+NAMED = ["ASHA", "AcceptThenStop", "ExpectedValue", "Random", "SuccessiveHalving", "Uniform"]
+LADDERS = [n for n in NAMED if n != "ExpectedValue"]
+
+
+def lora(**axes: Sequence[object]) -> dict[str, Any]:
+    return {"name": "lora", "type": "LoRA", "grid": [{"name": k, "values": list(v)} for k, v in axes.items()]}
+
+
+#: Nine ways to train and one without, on one model.
+LADDER: dict[str, Any] = {
+    "models": [model("small")],
+    "strategies": [
+        {"name": "zero-shot", "type": "ZeroShot"},
+        lora(learningRate=["1e-5", "1e-4", "1e-3"], epochs=[1, 2, 3], rank=[8]),
+    ],
+    "objective": {"goal": "MaximizeQuality"},
+    "budget": {"maxProbeCost": "10"},
+}
+FACTS = Facts(task=World().task_facts)
+
+
+def run(designer: str, seed: int = 3, **changes: Any) -> Run:
+    probing = {"designer": designer} | changes.pop("probing", {})
+    return drive(make_plan(**(LADDER | changes | {"probing": probing})), PRICES, World(seed=seed), facts=FACTS)
+
+
+def asked(records: Sequence[ProbeRecord]) -> list[tuple[str, str, int]]:
+    """Model, parameters and training size of every trial, in no order that matters."""
+    return sorted(
+        (r.spec.model.name, " ".join(p.value for p in t.parameters), t.fidelity.training_examples)
+        for r in records
+        for t in r.spec.trials
+    )
+
+
+def sizes(records: Sequence[ProbeRecord]) -> dict[int, int]:
+    """How many trials were run at each training size."""
+    out: dict[int, int] = {}
+    for _, _, n in asked(records):
+        out[n] = out.get(n, 0) + 1
+    return out
+
+
+def test_the_designers_are_found() -> None:
+    assert set(NAMED) <= set(registry.installed())
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_designer_ends_with_an_answer_and_never_asks_twice(name: str) -> None:
+    done = run(name, budget={"maxProbeCost": "10"})
+    assert done.last.finished and done.last.reason == "AnswerSettled" and done.last.message
+    assert done.last.status.recommendation is not None
+    trials = asked(done.records)
+    assert len(trials) == len(set(trials))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_same_seed_gives_the_same_probes(name: str) -> None:
+    plan = make_plan(**LADDER, probing={"designer": name})
+    first, again = (advance(plan, [], PRICES, FACTS) for _ in range(2))
+    assert [r.spec.to_wire() for r in first.start] == [r.spec.to_wire() for r in again.start]
+
+
+def test_another_seed_gives_random_another_order() -> None:
+    starts = {
+        str([t.to_wire()["parameters"] for r in step.start for t in r.spec.trials])
+        for seed in range(4)
+        for step in [advance(make_plan(**LADDER, probing={"designer": "Random", "seed": seed}), [], PRICES, FACTS)]
+    }
+    assert len(starts) > 1
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from(LADDERS), st.integers(0, 20), st.decimals("0.001", "0.02", places=4), st.integers(1, 3))
+def test_every_designer_stays_within_budget_probes_and_parallelism(
+    name: str, seed: int, budget: Decimal, parallelism: int
+) -> None:
+    both = {"models": [model("small"), model("encoder", "Encoder")], "budget": {"maxProbeCost": str(budget)}}
+    done = run(name, seed, **both, probing={"parallelism": parallelism, "maxProbes": 5})
+    assert done.highest <= budget and len(done.records) <= 5  # drive() itself holds parallelism
+    for step in done.steps:
+        models = [r.spec.model.name for r in step.start]
+        assert len(models) == len(set(models)), "two loads of one model at a time"
+
+
+def test_uniform_measures_everyone_at_every_size() -> None:
+    assert sizes(run("Uniform").records) == {0: 1, 16: 9, 64: 9, 400: 9}
+
+
+def test_random_measures_everything_in_the_end() -> None:
+    assert sizes(run("Random").records) == {0: 1, 16: 9, 64: 9, 400: 9}
+
+
+def test_successive_halving_promotes_the_best_third() -> None:
+    done = run("SuccessiveHalving")
+    counts = sizes(done.records)
+    # ten arms with zero-shot, which has no rung of its own to be promoted to
+    assert counts[16] == 9 and 3 <= counts[64] <= 4 and 1 <= counts[400] <= 2
+    scores = {
+        t.name: (t.fidelity.training_examples, " ".join(p.value for p in t.parameters), result.score)
+        for r in done.records
+        if r.report is not None
+        for t, result in zip(r.spec.trials, r.report.trials, strict=True)
+    }
+    cheap = {p: s for n, p, s in scores.values() if n == 16}
+    promoted = {p for n, p, _ in scores.values() if n == 64}
+    worst_promoted = min(cheap[p] or 0 for p in promoted)
+    assert all((s or 0) <= worst_promoted for p, s in cheap.items() if p not in promoted)
+
+
+def test_asha_begins_new_candidates_while_others_run_and_promotes_a_third() -> None:
+    done = run("ASHA", models=[model("small"), model("other")], probing={"parallelism": 2})
+    assert max(len(s.start) for s in done.steps) == 2
+    counts = sizes(done.records)
+    assert counts[16] == 18 and 18 // 3 <= counts[64] <= 18 // 2 and 1 <= counts[400] < counts[64]
+
+
+def test_accept_then_stop_stops_where_the_curve_is_a_line() -> None:
+    done = run("AcceptThenStop", strategies=[lora(learningRate=["1e-3"], epochs=[1], rank=[8])])
+    grown = [n for _, _, n in asked(done.records)]
+    assert grown[:4] == [16, 32, 64, 128] and 400 not in grown
+    assert "every curve is a line" in done.last.message
+
+
+def test_a_baseline_begins_without_the_data_s_size_and_learns_it() -> None:
+    plan = make_plan(**LADDER, probing={"designer": "Uniform"})
+    first = advance(plan, [], PRICES)
+    assert {t.fidelity.training_examples for r in first.start for t in r.spec.trials} == {0}
+    trains = make_plan(**(LADDER | {"strategies": LADDER["strategies"][1:]}), probing={"designer": "Uniform"})
+    assert {t.fidelity.training_examples for r in advance(trains, [], PRICES).start for t in r.spec.trials} == {16}
+
+
+def test_lost_trials_do_not_hold_up_halving() -> None:
+    world = World(seed=3, behaviour=lambda r: "crash" if len(r.spec.trials) < 8 else "partial")
+    plan = make_plan(**LADDER, probing={"designer": "SuccessiveHalving", "retries": 0})
+    done = drive(plan, PRICES, world, facts=FACTS)
+    assert done.last.finished
+
+
+def test_what_runs_is_taken_as_seen_when_the_next_probe_is_chosen() -> None:
+    """The believer: running probes narrow the forecasts of their model and leave the others', so values are of what is left."""
+    plan = make_plan(**(LADDER | {"models": [model("small"), model("other")]}), probing={"parallelism": 2})
+    first = advance(plan, [], PRICES, FACTS).start[0]
+    flying = ProbeRecord(first.name, first.spec, ProbeState.RUNNING, 1, Decimal(0), first.reservation, 0.0, None)
+    situation, groups, clock, table = _assess(plan.spec, [flying], PRICES, FACTS)
+    scene = Scene(
+        plan.spec,
+        situation.space,
+        situation.known,
+        groups,
+        clock,
+        table,
+        situation.columns,
+        situation.decision,
+        1.0,
+        0.0,
+    )
+    search = _Search(scene, Purse.of(plan.spec, [flying]))
+    for name, accelerator, trial in situation.known.in_flight:
+        search._imagine(name, accelerator, trial, None)
+    believed, _ = search._believe()
+    runs = [situation.space.groups[g].model.name == first.spec.model.name for g in situation.space.group]
+    narrower = believed.quality.sd < situation.columns.quality.sd - 1e-6
+    assert narrower[np.array(runs)].all() and not narrower[~np.array(runs)].any()
+    second = advance(plan, [flying], PRICES, FACTS).start
+    assert [r.spec.model.name for r in second] == [m for m in ("small", "other") if m != first.spec.model.name]
