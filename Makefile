@@ -34,11 +34,12 @@ unit: $(VENV)/.dev  ## The pure tests: seconds
 assets: $(VENV)/.dev  ## Fetch the builtin models and tasks, once
 	@$(BIN)/orrery assets fetch
 
-generate: $(VENV)/.dev  ## Write what comes from the API's models: definitions, reference, Kustomize bases
+generate: $(VENV)/.dev  ## Write what is generated: definitions, reference, Kustomize bases, the dashboard
 	$(BIN)/orrery crds --output crds
 	$(BIN)/orrery crds --output charts/orrery/files/crds
 	$(BIN)/python -m orrery.api.reference > docs/reference/api.md.new && mv docs/reference/api.md.new docs/reference/api.md
 	$(BIN)/python config/generate.py
+	$(BIN)/python config/dashboard.py
 
 demo-cluster: assets  ## The same question on a real local Kubernetes: chart, operator as a Pod, probes as Jobs
 	@$(BIN)/python -m tests.cluster.demo $(PLAN)

@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "metrics": {
             "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
             "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+            "dashboard": {"enabled": True},
             "service": {"annotations": {"example.com/scrape": "true"}},
         },
         "networkPolicy": {
