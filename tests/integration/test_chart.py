@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "orrery"
-CRDS = ("adaptationplans.orrery.dev", "adaptationprobes.orrery.dev", "pricelists.orrery.dev")
+CRDS = tuple(f"{plural}.orrery.dev" for plural in ("adaptationplans", "adaptationprobes", "adaptationbudgets", "pricelists"))
 
 
 @pytest.fixture
@@ -69,6 +69,8 @@ ALLOWED = [
     ("update", "adaptationplans/status.orrery.dev"),
     *[(verb, "adaptationprobes.orrery.dev") for verb in ("get", "list", "watch", "create", "patch")],
     ("update", "adaptationprobes/status.orrery.dev"),
+    *[(verb, "adaptationbudgets.orrery.dev") for verb in ("get", "list", "watch")],
+    ("update", "adaptationbudgets/status.orrery.dev"),
     *[(verb, "jobs.batch") for verb in ("get", "list", "watch", "create")],
     *[(verb, "pods") for verb in ("list", "watch")],
     ("list", "workloads.kueue.x-k8s.io"),
@@ -85,6 +87,7 @@ REFUSED = [
     ("create", "adaptationplans.orrery.dev"),
     ("update", "adaptationplans.orrery.dev"),
     ("update", "pricelists.orrery.dev"),
+    *[(verb, "adaptationbudgets.orrery.dev") for verb in ("create", "update", "patch", "delete")],
     ("delete", "jobs.batch"),
     ("delete", "configmaps"),
     ("list", "configmaps"),

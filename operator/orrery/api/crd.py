@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from orrery.api import yamltext
+from orrery.api.adaptation_budget import AdaptationBudget
 from orrery.api.base import GROUP, VERSION
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
@@ -133,6 +134,24 @@ RESOURCES = (
             Column("Date", ".spec.date", "Day the prices were read."),
             Column("Source", ".spec.source", "Where they are from."),
             _AGE,
+        ),
+    ),
+    Resource(
+        AdaptationBudget,
+        "adaptationbudgets",
+        "abudget",
+        True,
+        (
+            Column("Month", ".status.month", "Month of the account, UTC."),
+            Column("Cap", ".spec.maxProbeCost", "Most that probing may cost in it."),
+            Column("Spent", ".status.spent", "Paid for attempts that have ended."),
+            Column("Reserved", ".status.reserved", "Worst case of those in flight."),
+            Column("Currency", ".spec.currency", "ISO 4217 code."),
+            Column("Available", '.status.conditions[?(@.type=="Available")].status', "Whether something is left."),
+            _AGE,
+            Column("Seconds", ".spec.maxAcceleratorSeconds", "Most accelerator time.", "integer", 1),
+            Column("Spent-Seconds", ".status.spentAcceleratorSeconds", "Accelerator time used.", priority=1),
+            Column("Renews", ".status.renewsAt", "When the next month begins.", priority=1),
         ),
     ),
 )

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from orrery.api import yamltext
+from orrery.api.adaptation_budget import AdaptationBudget
 from orrery.api.base import API_VERSION, GROUP
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
@@ -25,12 +26,13 @@ from orrery.api.probe import AdaptationProbe
 from orrery.api.quantities import WIRE
 from orrery.api.sentences import Problem, nearest, path_of, sentence
 
-Resource = AdaptationPlan | AdaptationProbe | PriceList
+Resource = AdaptationPlan | AdaptationProbe | PriceList | AdaptationBudget
 _Model = TypeVar("_Model", bound=BaseModel)
-KINDS: dict[str, type[AdaptationPlan] | type[AdaptationProbe] | type[PriceList]] = {
+KINDS: dict[str, type[AdaptationPlan] | type[AdaptationProbe] | type[PriceList] | type[AdaptationBudget]] = {
     "AdaptationPlan": AdaptationPlan,
     "AdaptationProbe": AdaptationProbe,
     "PriceList": PriceList,
+    "AdaptationBudget": AdaptationBudget,
 }
 _MAX_DEPTH = 64
 _MAX_VALUES = 200_000
@@ -53,6 +55,7 @@ class Manifests:
     plans: list[AdaptationPlan] = field(default_factory=list)
     probes: list[AdaptationProbe] = field(default_factory=list)
     price_lists: list[PriceList] = field(default_factory=list)
+    budgets: list[AdaptationBudget] = field(default_factory=list)
     others: list[dict[str, Any]] = field(default_factory=list)  #: documents of other groups, such as ConfigMaps
 
     def plan(self) -> AdaptationPlan:
@@ -128,6 +131,8 @@ def parse_text(text: str, where: str = "") -> Manifests:
             made.plans.append(resource)
         elif isinstance(resource, AdaptationProbe):
             made.probes.append(resource)
+        elif isinstance(resource, AdaptationBudget):
+            made.budgets.append(resource)
         else:
             made.price_lists.append(resource)
     if problems:
@@ -151,6 +156,7 @@ def load(paths: Iterable[Path]) -> Manifests:
         total.plans.extend(made.plans)
         total.probes.extend(made.probes)
         total.price_lists.extend(made.price_lists)
+        total.budgets.extend(made.budgets)
         total.others.extend(made.others)
     return total
 

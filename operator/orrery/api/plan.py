@@ -111,7 +111,7 @@ class StrategySpec(ApiModel):
 
     name: Name = Field(description="Name in this plan.")
     type: CamelWord = Field(
-        description="Strategy plug-in: ZeroShot, InContext, LoRA, QLoRA, FullFineTuning, or another that is installed."
+        description="Strategy plug-in: ZeroShot, InContext, LoRA, QLoRA, FullFineTuning, FineTuneThenInContext, or another installed one."
     )
     grid: Annotated[list[GridAxis], Field(max_length=16, json_schema_extra={"x-list-map-key": "name"})] = Field(
         default_factory=list, description="Axes; the configurations are their product. Defaults come from the strategy."
@@ -190,6 +190,33 @@ class Budget(ApiModel):
     max_probe_cost: Money = Field(description="Most that probing may cost, in the price list's currency.")
     max_accelerator_seconds: PositiveCount | None = Field(None, description="Most accelerator time probing may take.")
     on_exceeded: OnExceeded = Field(OnExceeded.RECOMMEND, description="Recommend with what is known, or Fail.")
+
+
+class ConfirmMode(StrEnum):
+    """Whether the recommended candidate is run in full after the answer."""
+
+    NEVER = "Never"
+    AUTOMATIC = "Automatic"
+
+
+class ConfirmBudget(ApiModel):
+    """Hard limits on confirming, apart from the budget for probing and held by reservation too."""
+
+    max_cost: Money = Field(description="Most that confirming may cost, in the price list's currency.")
+    max_accelerator_seconds: PositiveCount | None = Field(None, description="Most accelerator time it may take.")
+
+
+class Confirm(ApiModel):
+    """Whether the recommended candidate is run in full once, and its forecast compared with what came of it."""
+
+    mode: ConfirmMode = Field(ConfirmMode.NEVER, description="Automatic needs a budget.")
+    budget: ConfirmBudget | None = Field(None, description="What confirming may cost.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.mode is ConfirmMode.AUTOMATIC and self.budget is None:
+            raise refusal("budget", "is missing: write what confirming may cost, such as {maxCost: '5'}")
+        return self
 
 
 class PriceListRef(ApiModel):
@@ -340,6 +367,7 @@ class PlanSpec(ApiModel):
     workload: Workload = Field(description="What will be served.")
     objective: Objective = Field(description="What a good answer is.")
     budget: Budget = Field(description="Hard limits on probing.")
+    confirm: Confirm = Field(default_factory=Confirm, description="Check of the answer by a full run.")
     pricing: Pricing = Field(description="Where prices come from.")
     accelerators: Annotated[
         list[Accelerator], Field(min_length=1, max_length=16, json_schema_extra={"x-list-map-key": "name"})

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orrery.api.adaptation_budget import AdaptationBudgetSpec
 from orrery.api.base import ApiModel
-from orrery.api.plan import Objective, PlanSpec, Probing
+from orrery.api.plan import Confirm, Objective, PlanSpec, Probing
 from orrery.api.probe import ProbeSpec
 from orrery.api.sources import DataSource, ModelSource, VolumeSource
 from orrery.api.task import Metric, Task, Template
@@ -114,6 +115,20 @@ RULES: dict[type, tuple[Rule, ...]] = {
             "!has(self.exclude) || self.exclude.all(e, self.strategies.exists(s, s.name == e.strategy))",
             "an entry names a strategy that the plan does not have: write the name of one of spec.strategies",
             ".exclude",
+        ),
+    ),
+    Confirm: (
+        Rule(
+            "self.mode != 'Automatic' || has(self.budget)",
+            "mode Automatic needs a budget: write what confirming may cost, such as {maxCost: '5'}",
+            ".budget",
+        ),
+    ),
+    AdaptationBudgetSpec: (
+        Rule(
+            "has(self.maxProbeCost) || has(self.maxAcceleratorSeconds)",
+            "a budget without a cap: write maxProbeCost, such as '100', or maxAcceleratorSeconds",
+            ".maxProbeCost",
         ),
     ),
     ProbeSpec: (

@@ -16,7 +16,7 @@ class Condition(StatusModel):
     """As metav1.Condition."""
 
     type: CamelWord = Field(
-        description="Ready, Reconciling, Stalled, Validated, ProbesCompleted, BudgetAvailable or Feasible."
+        description="Ready, Reconciling, Stalled, Validated, ProbesCompleted, BudgetAvailable, Feasible or Confirmed."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: CamelWord = Field(description="Why, as one word.")
@@ -110,6 +110,31 @@ class Alternative(Choice):
     rejected_because: Text = Field(description="Why not this one, with the arithmetic.")
 
 
+class ConfirmationCost(StatusModel):
+    """Money of the full run."""
+
+    predicted: Money = Field(description="Forecast, load included.")
+    actual: Money | None = Field(None, description="Paid for it.")
+
+
+class Confirmation(StatusModel):
+    """The recommended candidate, run in full: the forecast beside what came of it."""
+
+    candidate: ShortText | None = Field(None, description="What is run, as in the results.")
+    predicted: Number | None = Field(None, description="Forecast quality, without the run itself.")
+    lower: Number | None = Field(None, description="5th percentile of what the run would measure.")
+    upper: Number | None = Field(None, description="95th percentile; both count the sampling error of its items.")
+    actual: Number | None = Field(None, description="Measured quality.")
+    error: Number | None = Field(None, description="Actual minus predicted.")
+    items: Count | None = Field(None, description="Items that it was measured on.")
+    cost: ConfirmationCost | None = Field(None, description="Forecast and actual cost of the run.")
+    spent: Money = Field(description="Paid for confirming this plan's answers so far.")
+    reserved: Money = Field(description="Worst case of a run in flight.")
+    deleted_cost: Money | None = Field(None, description="Part of what was paid whose probes were deleted since.")
+    reason: CamelWord = Field(description="Where it stands, as one word.")
+    message: Text = Field(description="Where it stands, as a sentence.")
+
+
 class FrontierPoint(StatusModel):
     """A candidate that no other beats in both quality and cost."""
 
@@ -137,7 +162,9 @@ class PlanStatus(StatusModel):
     """The answer."""
 
     observed_generation: Count | None = Field(None, description="Generation of the spec that this status is about.")
-    phase: Literal["Pending", "Probing", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"] = Field(
+    phase: Literal[
+        "Pending", "Probing", "Confirming", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"
+    ] = Field(
         "Pending", description="The conditions in a word, for people; programs read the conditions."
     )
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-list-map-key": "type"})] = Field(
@@ -152,5 +179,6 @@ class PlanStatus(StatusModel):
     frontier: Annotated[list[FrontierPoint], Field(max_length=32)] = Field(
         default_factory=list, description="Candidates that no other beats in both quality and cost."
     )
+    confirmation: Confirmation | None = Field(None, description="The forecast beside a full run (spec.confirm).")
     inputs: Inputs | None = Field(None, description="What the answer rests on.")
     results_ref: ShortText | None = Field(None, description="ConfigMap (or file) with every row.")

@@ -26,7 +26,18 @@ from orrery.controller.metrics import Metrics
 from orrery.controller.operator import MANAGED, Operator
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
-from orrery.controller.server import JOBS, PLANS, PODS, PRICE_LISTS, PROBES, NotFound, Resource, Server, ServerError
+from orrery.controller.server import (
+    BUDGETS,
+    JOBS,
+    PLANS,
+    PODS,
+    PRICE_LISTS,
+    PROBES,
+    NotFound,
+    Resource,
+    Server,
+    ServerError,
+)
 from orrery.controller.settings import Settings
 from orrery.controller.world import World
 
@@ -77,6 +88,7 @@ def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
     watch(PLANS, GROUP, VERSION)
     watch(PROBES, GROUP, VERSION)
     watch(PRICE_LISTS, GROUP, VERSION)
+    watch(BUDGETS, GROUP, VERSION)
     watch(JOBS, "batch", "v1")
     watch(PODS, "", "v1")
     return handlers
@@ -191,7 +203,7 @@ def watch_forever(operator: Operator, settings: Settings, pause: float = 1.0) ->
 
 def missing_definitions(server: Server, namespace: str | None) -> str | None:
     """A sentence when the API server does not know our kinds; None when it does, or when it cannot be asked now."""
-    for resource in (PLANS, PROBES, PRICE_LISTS):
+    for resource in (PLANS, PROBES, PRICE_LISTS, BUDGETS):
         try:
             next(iter(server.list(resource, namespace if resource.namespaced else None)), None)
         except NotFound:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import orrery
+from orrery.api.adaptation_budget import AdaptationBudgetSpec, AdaptationBudgetStatus
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Attempt
@@ -37,6 +38,7 @@ class Metrics:
         self._clock = clock
         self._lock = threading.Lock()
         self._series: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
+        self._accounts: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
         self._watched: dict[str, float] = {}
         plan, r = ["namespace", "plan"], self.registry
 
@@ -51,6 +53,13 @@ class Metrics:
         self.quality = gauge("plan_predicted_quality", "Quality of the recommendation, in the metric's unit.", "bound")
         self.probes = gauge("plan_probes", "Probes of the plan by state.", "state")
         self.labels = gauge("plan_labels", "1; the plan's label `team`, as kube_namespace_labels has it.", "label_team")
+        account = ["namespace", "budget", "amount"]
+        self.account_money = Gauge(
+            "orrery_namespace_budget", "Of an AdaptationBudget's month: limit, spent, reserved.", account, registry=r
+        )
+        self.account_seconds = Gauge(
+            "orrery_namespace_budget_accelerator_seconds", "The same in accelerator time.", account, registry=r
+        )
         self.error = gauge(
             "plan_prediction_error",
             "Measured minus predicted quality, once the recommended candidate was measured in full.",
@@ -142,6 +151,32 @@ class Metrics:
             for gauge, labels in self._series[key] - set(wanted) - kept:
                 gauge.remove(*labels)
             self._series[key] = set(wanted) | kept
+
+    def account(self, key: Key, spec: AdaptationBudgetSpec, status: AdaptationBudgetStatus) -> None:
+        """The account of a namespace's budget; without a cap there is no limit."""
+        money = {"limit": spec.max_probe_cost, "spent": status.spent, "reserved": status.reserved}
+        seconds = {
+            "limit": spec.max_accelerator_seconds,
+            "spent": status.spent_accelerator_seconds,
+            "reserved": status.reserved_accelerator_seconds,
+        }
+        with self._lock:
+            for gauge, amounts in ((self.account_money, money), (self.account_seconds, seconds)):
+                for amount, value in amounts.items():
+                    labels = (*key, amount)
+                    if value is not None:
+                        gauge.labels(*labels).set(float(value))
+                        self._accounts[key].add((gauge, labels))
+                    elif (gauge, labels) in self._accounts[key]:
+                        gauge.remove(*labels)
+                        self._accounts[key].discard((gauge, labels))
+
+    def forget_budgets(self, namespace: str, but: Sequence[str]) -> None:
+        """Drop the series of budgets of a namespace that are gone."""
+        with self._lock:
+            for key in [k for k in self._accounts if k[0] == namespace and k[1] not in but]:
+                for gauge, labels in self._accounts.pop(key):
+                    gauge.remove(*labels)
 
     def stalled(self, key: Key, status: PlanStatus) -> None:
         """A plan that could not be decided on: its conditions change, what was spent and answered before stays."""

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orrery.controller.budgets import ACCOUNTS
 from orrery.controller.lease import Fence
 from orrery.controller.metrics import Metrics
 from orrery.controller.probing import Fenced
 from orrery.controller.reconcile import Reconciler
 from orrery.controller.server import (
+    BUDGETS,
     JOBS,
     PLANS,
     PODS,
@@ -102,7 +104,8 @@ class Operator:
             news = self.world.put(resource, body)
         # after the world has it, so that a list that is compared at this moment finds it there or is corrected here
         self._overdue.pop((resource.kind, key_of(body)), None)
-        if news or resource is PROBES:  # our own write is no news; of a probe, though, other plans are still to be told
+        # our own write is no news; of a probe, though, other plans are still to be told, and of a budget those that wait for it
+        if news or resource in (PROBES, BUDGETS):
             self._wake(resource, body)
 
     def _wake(self, resource: Resource, body: Object) -> None:
@@ -112,7 +115,13 @@ class Operator:
         elif resource is PRICE_LISTS:
             for key in self.world.plans_for_prices(name):
                 self.queue.wake(key)
+        elif resource is BUDGETS:
+            self.queue.wake((namespace, ACCOUNTS))
+            for key in self.reconciler.budgets.fitting(namespace):
+                self.queue.wake(key)
         elif resource is PROBES:
+            if self.world.budgets_of(namespace):
+                self.queue.wake((namespace, ACCOUNTS))
             for plan in owners_of(body, "AdaptationPlan"):
                 self.queue.wake((namespace, plan))
         elif resource is JOBS:
@@ -196,6 +205,8 @@ class Operator:
         self._synced_term = term
         for key in self.world.keys(PLANS):
             self.queue.wake(key)
+        for namespace in {namespace for namespace, _ in self.world.keys(BUDGETS)}:
+            self.queue.wake((namespace, ACCOUNTS))
         log.info("the Lease is held and %d plans are known", len(self.world.keys(PLANS)))
 
     def resync(self, first: bool = False) -> None:

@@ -249,13 +249,24 @@ class Probing:
         prices: PriceList,
         requests: Sequence[ProbeRequest],
         attempts: Mapping[str, int],
+        reserved_at: Mapping[str, str] | None = None,
     ) -> bool:
-        """Start what was asked for; whether all of it was, as asked. ``attempts``: how many each probe had then."""
-        started = [self._start(plan, body, prices, request, attempts.get(request.name, 0)) for request in requests]
+        """Start what was asked for; whether all of it was, as asked.
+
+        ``attempts``: how many each probe had then; ``reserved_at``, by Job, when a budget of the namespace reserved for it.
+        """
+        at = reserved_at or {}
+        started = [self._start(plan, body, prices, request, attempts.get(request.name, 0), at) for request in requests]
         return all(started)
 
     def _start(
-        self, plan: AdaptationPlan, body: Object, prices: PriceList, request: ProbeRequest, attempts: int
+        self,
+        plan: AdaptationPlan,
+        body: Object,
+        prices: PriceList,
+        request: ProbeRequest,
+        attempts: int,
+        at: Mapping[str, str],
     ) -> bool:
         """Reserve, then start; False when another plan was quicker with the same probe."""
         self.fence()
@@ -272,7 +283,7 @@ class Probing:
             paid_by=plan.metadata.name,
             environment=environments(plan.spec, self.jobs)[accelerator.name],
             price_per_hour=Prices(prices).per_hour(accelerator),
-            reserved_at=ended.timestamp(self.clock()),
+            reserved_at=at.get(job_name(probe.name, number)) or ended.timestamp(self.clock()),
         )
         after = probe.status.model_copy(
             update={"phase": "Pending", "attempts": [*probe.status.attempts, reserved], "reason": None, "message": None}

@@ -18,6 +18,7 @@ from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus
 from orrery.controller import attempts as ended
 from orrery.controller import features, results, status
+from orrery.controller.budgets import ACCOUNTS, Budgets, admit, settled
 from orrery.controller.jobs import refuse_local_sources
 from orrery.controller.probing import Probing, Unusable, spans_seconds
 from orrery.controller.records import DELETED, Probe, deleted, model_key, records, task_key
@@ -55,6 +56,7 @@ class Reconciler:
 
     def __post_init__(self) -> None:
         p = self.probing
+        self.budgets = Budgets(p.server, p.world, p.metrics, p.fence, p.clock)
         self.server, self.world, self.metrics, self.recorder, self.clock = (
             p.server,
             p.world,
@@ -65,9 +67,12 @@ class Reconciler:
 
     def __call__(self, key: Key) -> float | None:
         """Bring one plan forward; seconds after which it wants to be looked at again, None when only events matter."""
+        if key[1] == ACCOUNTS:
+            return self.budgets.sync(key[0])
         body = self.world.get(PLANS, key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self.metrics.forget(key)
+            self.budgets.forget(key)
             self._settled.pop(key, None)
             self._written.pop(key, None)
             return None
@@ -131,10 +136,13 @@ class Reconciler:
         attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
         of = self._inputs(plan, body, priced)
         step = self._advance(plan, body, prices)
+        admitted = admit(self.budgets, plan, prices.spec.currency, step, attempts)
+        step, refusal = admitted.step, admitted.refusal
         if step.start:
             # what was started is told at once, with the money that is set aside for it
             asked = {request.name for request in step.start}
-            as_asked = self.probing.start_all(plan, body, prices, step.start, attempts)
+            with settled(self.budgets, plan, admitted.at):
+                as_asked = self.probing.start_all(plan, body, prices, step.start, attempts, admitted.at)
             before, of = of, self._inputs(plan, body, priced)
             others = [[pair for pair in versions[-1] if pair[0] not in asked] for versions in (before, of)]
             if as_asked and others[0] == others[1]:
@@ -144,6 +152,11 @@ class Reconciler:
                 step = self._advance(plan, body, prices)
         changed = self.probing.share(plan, body, self._probes(plan))
         pending = self._publish(plan, body, step)
+        if refusal is not None:
+            self._settled.pop(key, None)
+            if refusal.event:
+                self.recorder.stalled(body, refusal.reason, refusal.event)
+            return False, min(refusal.seconds, RESYNC_SECONDS)
         if step.start or pending is not None or changed:
             self._settled.pop(key, None)
             return step.finished, pending if pending is not None and not step.start else 0.2

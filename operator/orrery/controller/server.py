@@ -46,6 +46,7 @@ _OURS = f"/apis/{GROUP}/{VERSION}"
 PLANS = Resource("AdaptationPlan", _OURS, "adaptationplans")
 PROBES = Resource("AdaptationProbe", _OURS, "adaptationprobes")
 PRICE_LISTS = Resource("PriceList", _OURS, "pricelists", namespaced=False)
+BUDGETS = Resource("AdaptationBudget", _OURS, "adaptationbudgets")
 JOBS = Resource("Job", "/apis/batch/v1", "jobs")
 PODS = Resource("Pod", "/api/v1", "pods")
 CONFIG_MAPS = Resource("ConfigMap", "/api/v1", "configmaps")

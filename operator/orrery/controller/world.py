@@ -15,16 +15,18 @@ import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL
+from orrery.controller.ledger import Entry, Ledger
 from orrery.controller.records import Probe, parse
-from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Object, Resource
+from orrery.controller.server import BUDGETS, JOBS, PLANS, PRICE_LISTS, PROBES, Object, Resource
 
 Key = tuple[str, str]  #: (namespace, name); the namespace of a cluster-scoped object is ""
 Run = tuple[str, str, str]  #: (namespace, probe, number of the attempt)
 
-KEPT = (PLANS, PROBES, JOBS, PRICE_LISTS)
+KEPT = (PLANS, PROBES, JOBS, PRICE_LISTS, BUDGETS)
 _LATE = 10_000  #: uids of objects that are gone, and ends of Pods that are gone, that are remembered
 _PARSED = 512  #: probes that are kept parsed: those of the plans that move now
 
@@ -125,6 +127,7 @@ class World:
         self._indexed: dict[Key, _Indexed] = {}
         self._by_task: dict[Key, set[str]] = defaultdict(set)  # (namespace, task key) -> probes with attempts
         self._by_payer: dict[Key, set[str]] = defaultdict(set)  # (namespace, plan) -> probes
+        self._ledger = Ledger()
         self._gone: dict[str, dict[str, None]] = {r.kind: {} for r in KEPT}  # uids, oldest first
         self._pods: OrderedDict[Run, dict[str, bytes]] = OrderedDict()  # by uid, also those that are gone
 
@@ -211,6 +214,7 @@ class World:
 
     def _index(self, key: Key, probe: Probe | None) -> None:
         namespace, name = key
+        self._ledger.learn(key, probe)
         self._probes.pop(key, None)
         if old := self._indexed.pop(key, None):
             _discard(self._by_task, (namespace, old.task), name)
@@ -253,6 +257,39 @@ class World:
         """The attempt's end is written down: its Pods need not be remembered."""
         with self._lock:
             self._pods.pop(run, None)
+
+    # ---- money, by namespace
+
+    def budgets_of(self, namespace: str) -> list[str]:
+        """Names of the namespace's budgets."""
+        with self._lock:
+            return sorted(name for space, name in self._objects[BUDGETS.kind] if space == namespace)
+
+    def attempts_of(self, namespace: str, jobs: Collection[str]) -> dict[str, Entry]:
+        """Attempts by these Jobs that a probe knows."""
+        with self._lock:
+            found = {job: self._ledger.entry(namespace, job) for job in jobs}
+        return {job: entry for job, entry in found.items() if entry is not None}
+
+    def open_attempts(self, namespace: str) -> list[Entry]:
+        """Attempts in flight."""
+        with self._lock:
+            return list(self._ledger.open(namespace))
+
+    def orphans(self, namespace: str) -> dict[str, Entry]:
+        """Attempts, by Job, that were in flight when their probe was deleted."""
+        with self._lock:
+            return self._ledger.orphans(namespace)
+
+    def bury(self, namespace: str, job: str) -> None:
+        """An orphan has been accounted for."""
+        with self._lock:
+            self._ledger.bury(namespace, job)
+
+    def paid(self, namespace: str, month: str) -> tuple[Decimal, Decimal]:
+        """Money and accelerator-seconds of the attempts of a month that have ended."""
+        with self._lock:
+            return self._ledger.paid(namespace, month)
 
     # ---- relations
 

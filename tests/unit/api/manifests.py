@@ -86,6 +86,13 @@ PRICES: dict[str, Any] = {
     },
 }
 
+BUDGET: dict[str, Any] = {
+    "apiVersion": "orrery.dev/v1alpha1",
+    "kind": "AdaptationBudget",
+    "metadata": {"name": "month", "namespace": "team-a"},
+    "spec": {"currency": "USD", "maxProbeCost": "50", "maxAcceleratorSeconds": 100000},
+}
+
 REMOVE = object()
 
 
@@ -291,5 +298,11 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
         "80GB",
         "spec.accelerators[cpu].memory is '80GB': write a size in Mi, Gi or Ti, such as '16Gi'",
         "schema",
+    ),
+    (
+        "spec.confirm",
+        {"mode": "Automatic"},
+        "spec.confirm.budget is missing: write what confirming may cost, such as {maxCost: '5'}",
+        "rule",
     ),
 ]

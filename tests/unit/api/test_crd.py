@@ -17,7 +17,7 @@ from orrery.api.crd import RESOURCES, Resource, definition, schema_of
 from orrery.api.load import ManifestError, parse
 from orrery.api.rules import RULES
 from orrery.cli.crds import crds
-from tests.unit.api.manifests import BAD_PLANS, PLAN, PRICES, PROBE, changed
+from tests.unit.api.manifests import BAD_PLANS, BUDGET, PLAN, PRICES, PROBE, REMOVE, changed
 from tests.unit.api.structural import problems, rule_holds, with_defaults
 from tests.unit.api.test_load import plans
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = {resource.model.__name__: schema_of(resource) for resource in RESOURCES}
-MANIFESTS = {"AdaptationPlan": PLAN, "AdaptationProbe": PROBE, "PriceList": PRICES}
+MANIFESTS = {"AdaptationPlan": PLAN, "AdaptationProbe": PROBE, "PriceList": PRICES, "AdaptationBudget": BUDGET}
 each_resource = pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.model.__name__)
 
 
@@ -219,7 +219,15 @@ def test_every_rule_is_broken_by_some_bad_plan() -> None:
     sources = {text for text in {r.message for rules in RULES.values() for r in rules} if "exactly one of" in text}
     local = {text for text in {r.message for rules in RULES.values() for r in rules} if text.startswith("local works")}
     probe = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "ProbeSpec")]}
-    assert broken == {r.message for rules in RULES.values() for r in rules} - sources - local - probe
+    budget = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "AdaptationBudgetSpec")]}
+    assert broken == {r.message for rules in RULES.values() for r in rules} - sources - local - probe - budget
+
+
+def test_a_budget_without_a_cap_is_refused() -> None:
+    without = changed(changed(BUDGET, "spec.maxProbeCost", REMOVE), "spec.maxAcceleratorSeconds", REMOVE)
+    assert "rule" in problems(SCHEMAS["AdaptationBudget"], without)
+    with pytest.raises(ManifestError, match=r"spec.maxProbeCost is missing: write an amount"):
+        parse(without)
 
 
 def test_sources_are_exactly_one_of() -> None:

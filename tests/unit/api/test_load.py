@@ -91,7 +91,7 @@ def test_no_field_takes_nan(path: str, value: float) -> None:
         ("kind: AdaptationPlan", "f.yaml: apiVersion is missing: write 'orrery.dev/v1alpha1'"),
         (
             "apiVersion: orrery.dev/v1alpha1\nkind: Adaptationplan",
-            "f.yaml: kind is 'Adaptationplan': write one of AdaptationPlan, AdaptationProbe, PriceList "
+            "f.yaml: kind is 'Adaptationplan': write one of AdaptationPlan, AdaptationProbe, PriceList, AdaptationBudget "
             "(did you mean AdaptationPlan?)",
         ),
         (

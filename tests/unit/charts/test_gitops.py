@@ -78,7 +78,7 @@ def flux(obj: dict[str, Any]) -> str:
 
 CASES = [
     (kind, case)
-    for kind in ("AdaptationPlan", "AdaptationProbe")
+    for kind in ("AdaptationPlan", "AdaptationProbe", "AdaptationBudget")
     for case in documents(ARGOCD / kind / "health_test.yaml")[0]["tests"]
 ]
 

@@ -52,7 +52,7 @@ def test_kopf_only_watches_and_its_handlers_return_nothing() -> None:
     handlers = registry(operator, SETTINGS)  # type: ignore[arg-type]
     watching = handlers._watching.get_all_handlers()
     assert {h.selector.plural or h.selector.any_name for h in watching} == {
-        *("adaptationplans", "adaptationprobes", "pricelists", "jobs", "pods")
+        *("adaptationplans", "adaptationprobes", "pricelists", "adaptationbudgets", "jobs", "pods")
     }
     for others in (handlers._changing, handlers._spawning, handlers._indexing, handlers._webhooks):
         assert not others.get_all_handlers(), "no finalizers, no annotations, no timers, no webhooks"
@@ -60,7 +60,7 @@ def test_kopf_only_watches_and_its_handlers_return_nothing() -> None:
         assert inspect.iscoroutinefunction(handler.fn), "no thread a handler"
         seen = handler.fn(body=kopf.Body(body("x")), type="DELETED", anything="else")
         assert asyncio.run(seen) is None
-    assert len(operator.saw_events) == 5 and all(deleted for *_, deleted in operator.saw_events)
+    assert len(operator.saw_events) == 6 and all(deleted for *_, deleted in operator.saw_events)
 
 
 def test_in_a_pod_the_watches_go_where_the_kubelet_says_and_ask_no_dns() -> None:

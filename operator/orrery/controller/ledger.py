@@ -1,0 +1,113 @@
+"""What the probes of each namespace cost, by the month in which each attempt was reserved; kept as probes come and go.
+
+Sums are brought up to date by what a probe's new version changes, so that asking is cheap however many probes there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from orrery.controller.records import Probe
+
+Key = tuple[str, str]
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One attempt as an account sees it."""
+
+    job: str
+    probe: str
+    plan: str | None
+    accelerator: str
+    deadline_seconds: int
+    at: str  #: when it was reserved
+    open: bool
+    cost: Decimal  #: what it cost, or its worst case while it is open
+    seconds: Decimal  #: accelerator-seconds used; 0 while it is open
+
+    @property
+    def month(self) -> str:
+        """Such as ``2026-11``."""
+        return self.at[:7]
+
+
+def entries_of(probe: Probe) -> tuple[Entry, ...]:
+    """The attempts of a probe that were reserved at a known time."""
+    return tuple(
+        Entry(
+            attempt.job_name,
+            probe.name,
+            attempt.paid_by,
+            probe.spec.accelerator,
+            probe.spec.deadline_seconds,
+            attempt.reserved_at,
+            attempt.cost is None,
+            attempt.reserved if attempt.cost is None else attempt.cost,
+            attempt.seconds or _ZERO,
+        )
+        for attempt in probe.status.attempts
+        if attempt.reserved_at
+    )
+
+
+class Ledger:
+    """Entries by probe, sums by namespace and month. Not safe by itself: the world's lock is held around it."""
+
+    def __init__(self) -> None:
+        self._probes: dict[Key, tuple[Entry, ...]] = {}
+        self._jobs: dict[str, dict[str, Entry]] = defaultdict(dict)
+        self._open: dict[str, dict[str, Entry]] = defaultdict(dict)
+        self._paid: dict[Key, tuple[Decimal, Decimal]] = {}  # (namespace, month) -> money, accelerator-seconds
+        self._orphans: dict[str, dict[str, Entry]] = defaultdict(dict)
+
+    def learn(self, key: Key, probe: Probe | None) -> None:
+        """A probe's newest version; None when it is gone."""
+        namespace = key[0]
+        old = self._probes.pop(key, ())
+        new = entries_of(probe) if probe is not None else ()
+        if new:
+            self._probes[key] = new
+        if new == old:
+            return
+        jobs, open_ = self._jobs[namespace], self._open[namespace]
+        for entry in old:
+            if probe is None and entry.open:
+                self._orphans[namespace][entry.job] = entry
+            jobs.pop(entry.job, None)
+            open_.pop(entry.job, None)
+            self._pay(namespace, entry, -1)
+        for entry in new:
+            jobs[entry.job] = entry
+            if entry.open:
+                open_[entry.job] = entry
+            self._pay(namespace, entry, 1)
+
+    def _pay(self, namespace: str, entry: Entry, sign: int) -> None:
+        if not entry.open:
+            money, seconds = self._paid.get((namespace, entry.month), (_ZERO, _ZERO))
+            self._paid[namespace, entry.month] = money + sign * entry.cost, seconds + sign * entry.seconds
+
+    def entry(self, namespace: str, job: str) -> Entry | None:
+        """The attempt of this Job, if a probe knows it."""
+        return self._jobs[namespace].get(job)
+
+    def open(self, namespace: str) -> Sequence[Entry]:
+        """Attempts in flight."""
+        return list(self._open[namespace].values())
+
+    def paid(self, namespace: str, month: str) -> tuple[Decimal, Decimal]:
+        """Money and accelerator-seconds of the attempts of a month that have ended, as far as their probes still exist."""
+        return self._paid.get((namespace, month), (_ZERO, _ZERO))
+
+    def orphans(self, namespace: str) -> dict[str, Entry]:
+        """Attempts that were in flight when their probe was deleted."""
+        return dict(self._orphans[namespace])
+
+    def bury(self, namespace: str, job: str) -> None:
+        """An orphan has been accounted for."""
+        self._orphans[namespace].pop(job, None)
