@@ -50,6 +50,7 @@ class Columns:
     memory: Array
     rejected: Reasons  #: the gates' sentence, or None
     remarks: Mapping[int, Sequence[str]]  #: by group
+    hurts: Array  #: P(worse than the model as it is): negative transfer; NaN where nothing is adapted or measured
 
 
 def link_of(task: Task) -> Link:
@@ -137,6 +138,7 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
     measured = np.zeros(n, dtype=np.bool_)
     rejected: Reasons = np.full(n, None, dtype=object)
     remarks: dict[int, Sequence[str]] = {}
+    hurts = np.full(n, np.nan)
     requests = requests_over_horizon(spec.workload)
     for g, group in enumerate(space.groups):
         view = groups.build(g)
@@ -151,6 +153,8 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
             rows = space.rows(g, a)
             out["mean"][rows], out["sd"][rows] = quality.posterior.mean, quality.posterior.sd
             measured[rows] = quality.measured
+            if quality.hurts is not None:
+                hurts[rows] = quality.hurts
             costs, hours = _costs(spec, group, work, facts, clock, a, prices, requests)
             for key, p in (("a", costs.adaptation), ("s", costs.serving), ("t", costs.total), ("l", costs.latency)):
                 out[f"{key}_mean"][rows], out[f"{key}_sd"][rows] = p.mean, p.sd
@@ -178,6 +182,7 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
         memory=out["memory"],
         rejected=rejected,
         remarks=remarks,
+        hurts=hurts,
     )
 
 

@@ -42,6 +42,8 @@ Phase = Literal["Pending", "Probing", "Answered", "Infeasible", "Stalled", "Susp
 MOST_ALTERNATIVES = 10
 #: Below this, money is reported as nothing.
 _DUST = 1e-9
+#: Above this probability a person should know that adapting makes the model worse.
+_LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class Answer:
                     measured=bool(c.measured[i]),
                     feasible_probability=float(self.decision.probability[i]),
                     status=status,
-                    reason=reason,
+                    reason=reason if gated else reason + self._remark(i),
                 )
             )
         return out
@@ -255,8 +257,11 @@ class Answer:
         return {name: getattr(choice, name) for name in Choice.model_fields}
 
     def _remark(self, i: int) -> str:
-        found = self.columns.remarks.get(int(self.space.group[i]), ())
-        return f". {found[0]}" if found else ""
+        """What should be known beyond the decision: that adapting likely hurts, and what the strategy says of its kind."""
+        hurts = self.columns.hurts[i]
+        said = [f"Likely worse than the model as it is, with probability {hurts:.0%}"] if hurts > _LIKELY else []
+        said += self.columns.remarks.get(int(self.space.group[i]), ())
+        return "".join(f". {sentence}" for sentence in said)
 
 
 def _intervals(p: Posterior) -> list[Interval]:

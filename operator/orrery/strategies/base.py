@@ -94,11 +94,16 @@ class Proposal:
 
 @dataclass(frozen=True)
 class QualityForecast:
-    """Quality at full fidelity of a group's n configurations, and remarks per configuration for a person to read."""
+    """Quality at full fidelity of a group's n configurations, and what a person should know of them.
+
+    ``hurts`` (n,) is the probability that the adapted model is worse than the model as it is (negative transfer); None where
+    nothing is adapted or nothing was measured.
+    """
 
     posterior: Posterior
     measured: NDArray[np.bool_]  #: (n,) this very configuration was measured in full
     remarks: Sequence[str] = ()  #: sentences about the whole group, e.g. that demonstrations hurt
+    hurts: Array | None = None
 
 
 class Strategy(Protocol):

@@ -150,15 +150,17 @@ class FineTuning:
         if done:
             rows = (self._trained_parameters(group.columns, i) for i in range(group.size))
             measured[:] = [identity_of(self.type, p, int(n)) in done for p, n in zip(rows, full, strict=True)]
+        hurts = None
         remarks = []
         if done or self._zero_shot(group):
-            worse = curves.probability_hurts(targets.take(np.array([int(np.argmax(curves.sign * mean))])))[0]
+            hurts = curves.probability_hurts(targets)
+            worse = hurts[int(np.argmax(curves.sign * mean))]
             if worse > _LIKELY:
                 remarks.append(
                     f"{self.type} likely hurts: even its best configuration falls below the untuned model "
                     f"with probability {worse:.0%}"
                 )
-        return QualityForecast(Posterior(mean, sd, group.link), measured, remarks)
+        return QualityForecast(Posterior(mean, sd, group.link), measured, remarks, hurts)
 
     def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
         """Training once, then prompts without demonstrations; adapters are merged before serving."""

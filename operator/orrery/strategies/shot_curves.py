@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtr
 
 from orrery.laws import shots as shots_law
 from orrery.laws._shots_forms import COMPONENTS, ShotsPrior
@@ -129,7 +130,9 @@ def what_it_would_tell(
 
 
 def probability_hurts(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], at: Sequence[int]) -> Array:
-    """P(quality with k demonstrations is worse than with none), shape (curves, len(at)); shares only."""
+    """P(quality with k demonstrations is worse than with none), shape (curves, len(at))."""
+    if group.link is not Link.LOGIT:
+        return _LossCurves(curves, at, seen).probability_hurts()
     worse = np.zeros((len(curves), len(at)))
     for rows, prior in _kinds(curves):
         fit = _fit_shares(rows, [seen], group.chance, prior)
@@ -209,6 +212,15 @@ class _LossCurves:
         moved = self._left(points, self.targets) / np.sqrt(np.diag(self._left(points, points)) + noise)[:, None]
         mean = self._prior(points) + self._solve(points) @ self.off
         return moved.reshape(len(asked), len(self.curves), len(self.at)), np.exp(mean)
+
+    def probability_hurts(self) -> Array:
+        """P(the loss with k demonstrations is above that with none), (curves, len(at))."""
+        start = [(c, 0) for c, _ in self.targets]
+        shared = np.diag(self._left(self.targets, start))
+        variance = np.diag(self.cov) + np.diag(self._left(start, start)) - 2 * shared
+        before = self._prior(start) + self._solve(start) @ self.off
+        worse = ndtr((self.mean - before) / np.sqrt(np.maximum(variance, 1e-12)))
+        return np.asarray(worse.reshape(len(self.curves), len(self.at)))
 
     def _solve(self, points: Sequence[tuple[int, int]]) -> Array:
         if not self.points:

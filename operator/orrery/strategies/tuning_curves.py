@@ -27,6 +27,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from orrery.costs.flops import Training
 from orrery.laws import rectified
@@ -201,6 +202,7 @@ class TuningCurves:
         self.link, self.chance, self.points = link, chance, points
         self.sign = -1.0 if link is Link.LOG else 1.0
         self.draws = _draw(fitted_head, zero_shot, link, chance, seed)
+        self.start_sd = zero_shot[1] if zero_shot is not None else 0.0
         self.noise = noise**2 + seed_sd(points) ** 2
         gram = self._effect(points, points) + np.diag(self.noise)
         self.inverse = np.linalg.inv(gram) if len(points) else np.zeros((0, 0))
@@ -243,10 +245,19 @@ class TuningCurves:
         return out
 
     def probability_hurts(self, targets: Points) -> Array:
-        """P(score < the untuned model's), for each target; from the draws alone."""
-        means, _ = self._means(targets)
-        worse = self.sign * (means - self.draws.start[:, None]) < 0
-        return np.asarray(self.weight @ worse)
+        """P(score < the untuned model's), (targets,): negative transfer.
+
+        The untuned model is each draw's start, known as well as zero-shot was measured.
+        """
+        out = np.empty(len(targets))
+        for i in range(0, len(targets), _BLOCK):
+            part = targets.take(np.arange(i, min(i + _BLOCK, len(targets))))
+            means, cross = self._means(part)
+            own = self._own_variance(part) - np.einsum("pm,mn,pn->p", cross, self.inverse, cross)
+            spread = np.sqrt(np.maximum(own, 1e-9) + self.start_sd**2)
+            lost = self.sign * (self.draws.start[:, None] - means) / spread
+            out[i : i + _BLOCK] = self.weight @ ndtr(lost)
+        return out
 
     def _law(self, points: Points) -> Array:
         """The law's score of each draw at each point, (k, p)."""

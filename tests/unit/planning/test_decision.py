@@ -47,6 +47,7 @@ def columns(
         memory=np.zeros(n),
         rejected=np.array(rejected if rejected is not None else [None] * n, dtype=object),
         remarks={},
+        hurts=np.full(n, np.nan),
     )
 
 

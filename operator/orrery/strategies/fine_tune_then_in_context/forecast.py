@@ -149,26 +149,26 @@ class FineTuneThenInContext:
         measured = np.array(
             [identity_of(self.type, _parameters(r), r[1]) in done for r in joint.rows[: group.size]], dtype=np.bool_
         )
-        return QualityForecast(post, measured, self._remarks(group, joint, post))
-
-    def _remarks(self, group: Group, joint: _Joint, post: Posterior) -> list[str]:
-        """Sentences about the likeliest configuration, once anything was measured."""
         if not group.evidence:
-            return []
+            return QualityForecast(post, measured)
         larger = group.link is not Link.LOG
+        hurts = joint.posterior.probability_hurts(larger_is_better=larger)[: group.size]
+        worse = joint.posterior.probability_demonstrations_hurt(larger_is_better=larger)[: group.size]
         best = int(np.argmax(post.mean if larger else -post.mean))
-        told = "as measured together" if joint.told else "not yet measured together"
+        return QualityForecast(post, measured, self._remarks(hurts[best], worse[best], joint.told), hurts)
+
+    def _remarks(self, hurts: float, worse: float, told: int) -> list[str]:
+        """Sentences about the likeliest configuration: whether all of it hurts, and whether its demonstrations do."""
         remarks = []
-        harm = float(joint.posterior.probability_hurts(larger_is_better=larger)[best])
-        if harm > _LIKELY:
+        if hurts > _LIKELY:
             remarks.append(
                 f"{self.type} likely hurts: even its best configuration falls below the untuned model with probability "
-                f"{harm:.0%}"
+                f"{hurts:.0%}"
             )
-        worse = float(joint.posterior.probability_demonstrations_hurt(larger_is_better=larger)[best])
         if worse > _LIKELY:
+            how = "as measured together" if told else "not yet measured together"
             remarks.append(
-                f"Demonstrations hurt the tuned model with probability {worse:.0%} ({told}): tuning without them is "
+                f"Demonstrations hurt the tuned model with probability {worse:.0%} ({how}): tuning without them is "
                 "likely better, and its prompts are shorter"
             )
         return remarks

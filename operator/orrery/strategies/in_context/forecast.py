@@ -12,7 +12,7 @@ from orrery.api.plan import Architecture, Model
 from orrery.api.task import Task
 from orrery.costs.flops import Training
 from orrery.costs.work import Work
-from orrery.laws.posterior import Array, Link, Posterior
+from orrery.laws.posterior import Array, Posterior
 from orrery.strategies import shot_curves
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.tokens import TokenCounts, count_tokens, request_flops, serving_bytes
@@ -21,8 +21,6 @@ from orrery.strategies.zero_shot.forecast import CALIBRATION
 
 #: Requests without content that contextual calibration asks beside the real one (arXiv 2102.09690, section 5).
 _CONTENT_FREE = 3.0
-#: Above this probability a person should know that demonstrations hurt.
-_LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,8 @@ class InContext:
         done = {(c, m.shots) for m in seen for c in m.curves}
         measured = np.array([(r, at[c]) in done for r, c in zip(row, column, strict=True)], dtype=np.bool_)
         quality = Posterior(post.mean[row, column], post.sd[row, column], group.link)
-        return QualityForecast(quality, measured, self._remarks(group, curves, seen, at))
+        hurts = shot_curves.probability_hurts(group, curves, seen, at) if seen else None
+        return QualityForecast(quality, measured, hurts=None if hurts is None else hurts[row, column])
 
     def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
         """Prompts grow with the demonstrations; nothing is trained."""
@@ -147,24 +146,6 @@ class InContext:
         curves, at = sorted(set(ways)), sorted(set(shots))
         place, order = {c: i for i, c in enumerate(curves)}, {k: i for i, k in enumerate(at)}
         return curves, at, np.array([place[w] for w in ways]), np.array([order[k] for k in shots])
-
-    @staticmethod
-    def _remarks(
-        group: Group, curves: Sequence[shot_curves.Curve], seen: Sequence[shot_curves.Measured], at: Sequence[int]
-    ) -> list[str]:
-        if group.link is not Link.LOGIT or not seen:
-            return []
-        remarks = []
-        hurts = shot_curves.probability_hurts(group, curves, seen, at)
-        for k, worse in zip(at, hurts.T, strict=True):
-            for (retriever, calibration), p in zip(curves, worse, strict=True):
-                if p > _LIKELY:
-                    way = f"{retriever}" + ("" if calibration == "none" else f", calibration {calibration}")
-                    remarks.append(
-                        f"{k} demonstration{'s' if k > 1 else ''} ({way}) hurt with probability {p:.0%}: "
-                        "quality is likely below that without any"
-                    )
-        return remarks
 
 
 STRATEGY = InContext()
