@@ -32,6 +32,26 @@ TASKS: dict[str, dict[str, str]] = {
         "instruction": "Say whether each claim is true or false.",
         "example": "Claim: {input}\nTruth:",
     },
+    "bigbench/multiemo/reviews_sentence_en": {
+        "instruction": "Name the sentiment of each sentence.",
+        "example": "Sentence: {input}\nSentiment:",
+    },
+    "bigbench/sports_understanding": {
+        "instruction": "Is each sentence about sport plausible?",
+        "example": "Sentence: {input}\nIt is",
+    },
+    "bigbench/social_support": {
+        "instruction": "Say whether each reply is supportive.",
+        "example": "Reply: {input}\nTone:",
+    },
+}
+
+#: Share of a task's examples that is kept for evaluation, where it is not the default: it leaves about 250 for training,
+#: so that measuring every candidate takes a quarter of an hour.
+EVALUATION_PERCENT = {
+    "bigbench/multiemo/reviews_sentence_en": 90,
+    "bigbench/sports_understanding": 75,
+    "bigbench/social_support": 72,
 }
 
 MODELS = [
@@ -93,8 +113,11 @@ PRICES = parse_model(
 
 def plan(task: str, **spec: Any) -> AdaptationPlan:
     """The benchmark's plan of one task; keywords (camelCase) replace fields of its spec."""
+    dataset: dict[str, Any] = {"source": {"builtin": {"name": task}}}
+    if task in EVALUATION_PERCENT:
+        dataset["splits"] = {"evaluationPercent": EVALUATION_PERCENT[task]}
     base: dict[str, Any] = {
-        "task": {"dataset": {"source": {"builtin": {"name": task}}}, "template": TASKS[task]},
+        "task": {"dataset": dataset, "template": TASKS[task]},
         "models": MODELS,
         "strategies": STRATEGIES,
         "workload": {"requestsPerDay": 1000, "horizonDays": 30},
