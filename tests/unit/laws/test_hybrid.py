@@ -27,7 +27,9 @@ class World:
         tuned, shown = zero + rng.normal(1.5, 0.8, n), zero + rng.normal(1.0, 0.8, n)
         self.overlap = rng.normal(p.overlap_mean, p.overlap_sd)
         self.zero, self.tuned = zero, tuned
-        self.truth = tuned + (1 - self.overlap) * (shown - zero) + p.deviation_sd * rng.standard_normal(n)
+        disturbance = rng.normal(p.disturbance_mean, p.disturbance_sd)
+        kept = (1 - self.overlap) * (shown - zero)
+        self.truth = tuned + kept - disturbance + p.deviation_sd * rng.standard_normal(n)
         self.parts = [
             Posterior(z + sd * rng.standard_normal(n), np.full(n, sd), Link.LOGIT) for z in (zero, tuned, shown)
         ]
@@ -90,16 +92,35 @@ def test_tuning_that_broke_the_model_is_called_harmful_and_good_tuning_is_not() 
     assert loss[0] < 1e-6
 
 
-def test_demonstrations_that_hurt_a_tuned_model_raise_the_overlap_above_one() -> None:
-    post = hybrid.forecast(part(-0.5), part(1.0), part(0.9), joint=[0.6], joint_sd=0.01)
-    assert post.overlap[0] > 1.1
+def test_demonstrations_that_hurt_a_tuned_model_raise_the_overlap_and_are_called_harmful_elsewhere() -> None:
+    parts = [part(-0.5, -0.5), part(1.0, 0.8), part(0.9, 0.9)]
+    post = hybrid.forecast(*parts, joint=[0.6, np.nan], joint_sd=0.01)
+    assert post.overlap[0] > 0.95
     assert post.overlap[1] < hybrid.HybridPrior().overlap_sd
+    before = hybrid.forecast(*parts).probability_demonstrations_hurt()[1]
+    assert before < 0.6 and post.probability_demonstrations_hurt()[1] > before + 0.15
 
 
-def test_demonstrations_that_change_nothing_leave_the_tuned_forecast() -> None:
-    post = hybrid.forecast(part(0.3, sd=0.0), part(1.0, sd=0.0), part(0.3, sd=0.0), joint=[np.nan])
-    assert post.predict().mean[0] == pytest.approx(1.0)
-    assert post.overlap == pytest.approx((0.8, 0.4))
+def test_demonstrations_that_teach_nothing_only_disturb() -> None:
+    for link, worse in ((Link.LOGIT, -1), (Link.LOG, 1)):
+        parts = [Posterior(np.array([m]), np.zeros(1), link) for m in (0.3, 1.0, 0.3)]
+        post = hybrid.forecast(*parts, joint=[np.nan])
+        assert post.predict().mean[0] == pytest.approx(1.0 + worse * 0.3)
+        assert post.overlap == pytest.approx((0.8, 0.4))
+
+
+def test_candidates_that_share_a_part_learn_more_from_each_other() -> None:
+    parts = [part(-0.5, -0.5), part(1.0, 1.0, sd=1.0), part(-0.5, -0.5)]
+
+    def shared(a: hybrid.Index, b: hybrid.Index) -> hybrid.Alike:
+        one = np.ones((len(a), len(b)))
+        return hybrid.Alike(one, one, one)
+
+    apart = hybrid.forecast(*parts, joint=[0.9, np.nan], joint_sd=0.01)
+    together = hybrid.forecast(*parts, joint=[0.9, np.nan], joint_sd=0.01, alike=shared)
+    assert together.predict().sd[1] < 0.5 * apart.predict().sd[1]
+    assert together.response()[0][1] < 0.2 < 0.8 < apart.response()[0][1], "the shared part was told already"
+    assert together.covariance([0, 1], [0, 1]).diagonal() == pytest.approx(together.predict().sd ** 2)
 
 
 @settings(max_examples=40, deadline=None)
