@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from orrery.cli import completion
+
 
 class Output(StrEnum):
     """What is written to standard output; progress and errors go to standard error."""
@@ -18,9 +20,17 @@ class Output(StrEnum):
 
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="PLAN...", help="Plan, and price lists; one file may hold several documents.")
+    list[Path],
+    typer.Argument(
+        metavar="PLAN...",
+        help="Plan, and price lists; one file may hold several documents.",
+        autocompletion=completion.plan_files,
+    ),
 ]
-Prices = Annotated[list[Path] | None, typer.Option("--prices", metavar="FILE", help="A file with the PriceList.")]
+Prices = Annotated[
+    list[Path] | None,
+    typer.Option("--prices", metavar="FILE", help="A file with the PriceList.", autocompletion=completion.plan_files),
+]
 Claims = Annotated[list[str] | None, typer.Option("--pvc", metavar="CLAIM=DIR", help="Folder of a volume claim.")]
 ConfigMaps = Annotated[
     list[str] | None, typer.Option("--configmap", metavar="NAME=DIR", help="Folder with the keys of a ConfigMap.")
@@ -100,9 +110,17 @@ def run(
 
 
 def explain(
-    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
+    where: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STATE|PLAN", help="A state folder, or the plan's file.", autocompletion=completion.states
+        ),
+    ],
     candidate: Annotated[
-        str | None, typer.Argument(help="A candidate, or words of its name, such as 'lora rank=8'.")
+        str | None,
+        typer.Argument(
+            help="A candidate, or words of its name, such as 'lora rank=8'.", autocompletion=completion.candidates
+        ),
     ] = None,
     state: StateOption = None,
     output: OutputOption = Output.TABLE,

@@ -20,6 +20,7 @@ COMMANDS = {
     "validate": ("orrery.cli.commands:validate", "Check plans, prices and data; measure nothing."),
     "estimate": ("orrery.cli.commands:estimate", "What would be considered and probed, at what cost."),
     "run": ("orrery.cli.commands:run", "Answer a plan within its budget."),
+    "watch": ("orrery.cli.watch:watch", "Plans, probes and spend as they change."),
     "explain": ("orrery.cli.commands:explain", "Why this candidate and why not that one."),
     "report": ("orrery.cli.report:report", "The answer as one HTML page."),
     "assets": ("orrery.cli.assets:app", "List and fetch the builtin models and tasks."),
@@ -63,7 +64,7 @@ def _load(name: str) -> Any:
 
 app = typer.Typer(
     cls=_Lazy,
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -87,10 +88,20 @@ def _root(
         raise typer.Exit
 
 
-def run() -> None:
+def command(app: typer.Typer) -> Any:
+    """The root command as click knows it."""
+    return typer.main.get_command(app)
+
+
+def kubectl() -> None:
+    """Entry point of ``kubectl orrery``: the same verbs; what can be asked of a cluster is asked of kubectl's."""
+    run("kubectl orrery", obj={"cluster": True})
+
+
+def run(name: str = "orrery", **options: Any) -> None:
     """Entry point of the script: every failure ends as a sentence and an exit code."""
     try:
-        app(prog_name="orrery")
+        app(prog_name=name, **options)
     except Exception as error:
         if os.environ.get("ORRERY_DEBUG"):
             raise

@@ -9,9 +9,14 @@ from typing import Annotated
 
 import typer
 
+from orrery.cli.completion import states
+
 
 def report(
-    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
+    where: Annotated[
+        Path,
+        typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.", autocompletion=states),
+    ],
     state: Annotated[
         Path | None, typer.Option("--state", metavar="DIR", help="State folder; .orrery/NAMESPACE/NAME by default.")
     ] = None,

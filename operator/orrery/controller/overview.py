@@ -23,7 +23,9 @@ class Overview:
         try:
             self._server = Server.connect(2)
         except config.ConfigException as error:
-            raise ServerError(0, f"no cluster is configured ({error}): set KUBECONFIG, or watch a state folder") from None
+            raise ServerError(
+                0, f"no cluster is configured ({error}): set KUBECONFIG, or watch a state folder"
+            ) from None
 
     def read(self, namespace: str | None, name: str | None = None) -> tuple[list[Object], list[Object]]:
         """Plans and probes of a namespace, or of all; raises ServerError with a sentence."""
