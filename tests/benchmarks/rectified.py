@@ -5,7 +5,9 @@ Every csv in DIR is a task: models in rows, losses after tuning on 0 (zero-shot)
 (and zero-shot) are seen, and the loss at the largest size is forecast. Nothing of a task is in its prior.
 
 Metrics a cell, as in arXiv 2402.02314: PearCorr, Pearson correlation of forecast and true loss over models; RelAcc, (worst -
-picked) / (worst - best) for the model forecast as best; mean |ln error|; coverage of the 90 % interval where there is one.
+picked) / (worst - best) for the model picked, which is the one forecast as best, and for ours the one of the best
+``pooled.preference`` (``relacc_by_forecast``: without it); mean |ln error|; coverage of the 90 % interval where there is one.
+``relacc_subpools``: RelAcc over 200 random pools of half the models, which one lucky or unlucky pick moves less.
 Every difference of PearCorr to a baseline comes with its standard error over bootstrapped models (paired).
 """
 
@@ -24,6 +26,8 @@ from tests.benchmarks.harness import Outcome, Row, arguments, run
 
 BUDGETS = (8, 16, 32, 64, 128, 256, 512)
 _BOOTSTRAP = 1000
+_SUBPOOLS = 200
+_METRICS = ("pearcorr", "relacc", "relacc_subpools", "relacc_by_forecast", "abs_ln_error", "coverage90")
 _START = np.array([2.0, 2.0, 0.3, 0.0])
 
 
@@ -58,12 +62,13 @@ def seen(task: Task, budget: float, seed: int) -> Seen:
     )
 
 
-def ours(s: Seen) -> Posterior:
+def ours(s: Seen) -> tuple[Posterior, Array]:
+    """The forecast (n, 1), and what a model is picked by (n,)."""
     prior = priors.shipped_prior(Link.LOG, task=s.task, seen=s.fingerprints)
-    return pooled.forecast(
+    both = pooled.forecast(
         s.sizes,
         s.losses,
-        [s.target],
+        [s.sizes[-1], s.target],
         link=Link.LOG,
         zero_shot=s.zero_shot,
         parameters=s.parameters,
@@ -71,6 +76,8 @@ def ours(s: Seen) -> Posterior:
         prior=prior,
         seed=s.seed,
     )
+    present, ahead = (Posterior(both.mean[:, [j]], both.sd[:, [j]], both.link) for j in (0, 1))
+    return ahead, pooled.preference(ahead, present)[:, 0]
 
 
 def bayesian_rectified(s: Seen) -> Posterior:
@@ -143,14 +150,16 @@ def relative_accuracy(forecast: Array, truth: Array) -> float:
 def cell(task: Task, budget: int, seed: int) -> list[Row]:
     s = seen(task, budget, seed)
     truth = task.losses[:, -1]
-    posterior = ours(s)
+    posterior, choice = ours(s)
     low, high = (v[:, 0] for v in posterior.interval(0.9))
     forecasts: dict[str, tuple[Array, bool]] = {"orrery": (_losses(posterior), True)}
     forecasts |= {name: (method(s), scale) for name, (method, scale) in BASELINES.items()}
     draws = np.random.default_rng(seed).integers(0, len(truth), (_BOOTSTRAP, len(truth)))
     resampled = {name: pearson(f[draws], truth[draws]) for name, (f, _) in forecasts.items()}
+    pools = [np.random.default_rng(seed + i).permutation(len(truth))[: len(truth) // 2] for i in range(_SUBPOOLS)]
     rows = []
     for name, (forecast, scale) in forecasts.items():
+        picked_by = choice if name == "orrery" else forecast
         gap = resampled["orrery"] - resampled[name]
         rows.append(
             {
@@ -158,7 +167,9 @@ def cell(task: Task, budget: int, seed: int) -> list[Row]:
                 "budget": budget,
                 "method": name,
                 "pearcorr": float(pearson(forecast, truth)),
-                "relacc": relative_accuracy(forecast, truth),
+                "relacc": relative_accuracy(picked_by, truth),
+                "relacc_subpools": float(np.mean([relative_accuracy(picked_by[p], truth[p]) for p in pools])),
+                "relacc_by_forecast": relative_accuracy(forecast, truth) if name == "orrery" else np.nan,
                 "abs_ln_error": float(np.abs(np.log(forecast / truth)).mean()) if scale else np.nan,
                 "coverage90": float(np.mean((low <= truth) & (truth <= high))) if name == "orrery" else np.nan,
                 "behind_orrery": float(pearson(forecasts["orrery"][0], truth) - pearson(forecast, truth)),
@@ -176,7 +187,7 @@ def summarise(rows: list[Row]) -> dict[str, float]:
         prefix = "" if method == "orrery" else f"{method}."
         for task in (None, *tasks):
             chosen = [r for r in rows if r["method"] == method and task in (None, r["task"])]
-            for metric in ("pearcorr", "relacc", "abs_ln_error", "coverage90"):
+            for metric in _METRICS:
                 value = float(np.mean([r[metric] for r in chosen]))
                 if np.isfinite(value):
                     summary[f"{prefix}{task + '.' if task else ''}{metric}"] = value

@@ -32,6 +32,8 @@ from orrery.laws.rectified import RectifiedPrior
 #: agree; both from tasks left out of the prior (docs/decisions).
 COURSE_SHARE = 0.12
 COURSE_CORRELATION = 0.3
+#: Weight of the present in the choice of one curve among many: see ``preference``.
+CHOICE_SHARE = 0.2
 _COURSE_FROM = 128  # curves the course is the average of; more change nothing but the time
 #: Deviations of accuracies on the logit scale are this much larger than those of log losses.
 _SCALE = {Link.LOG: 1.0, Link.LOGIT: 6.0}
@@ -113,6 +115,21 @@ def forecast(
         guess, guess_variance = borrow(apart, spread, measured, parameters, family, scale=_SCALE[link])
         apart[~measured], spread[~measured] = guess, guess_variance
     return Posterior(course[split:] + apart, np.sqrt(variance + spread), link)
+
+
+def preference(ahead: Posterior, present: Posterior) -> Array:
+    """What to choose one curve by, on the link scale, the shape of ``ahead``: its forecast, drawn back to where it is now.
+
+    Whoever picks the best of many forecasts picks the luckiest error too, and the errors of those that are to overtake the
+    others are the largest. A fifth of the present decides better than the forecast alone, on each task that was tried
+    and whichever task it is read from (docs/decisions/learning-curves.md); as a forecast it is worse.
+
+    Parameters
+    ----------
+    ahead, present
+        Forecasts of the same curves at the sizes asked for and at the largest measured size, (n, p) and (n, 1).
+    """
+    return np.asarray((1 - CHOICE_SHARE) * ahead.mean + CHOICE_SHARE * present.mean)
 
 
 def _with_zero_shot(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.laws import pooled, rectified
-from orrery.laws.posterior import Link
+from orrery.laws.posterior import Link, Posterior
 
 pytestmark = pytest.mark.unit
 SIZES = 200.0 * 2.0 ** np.arange(14)
@@ -117,3 +117,11 @@ def test_bad_input_is_a_sentence(given: dict[str, object], says: str) -> None:
     call: dict[str, object] = {"sizes": [200, 400], "scores": [[2.0, 1.9], [2.5, 2.4]], "at": [1e5], "link": Link.LOG}
     with pytest.raises(ValueError, match=says):
         pooled.forecast(**(call | given))  # type: ignore[arg-type]
+
+
+def test_who_is_to_overtake_by_a_hair_is_not_preferred_and_who_is_to_overtake_by_much_is() -> None:
+    present = Posterior(np.log([[2.0], [2.4], [2.4]]), np.full((3, 1), 0.01), Link.LOG)
+    ahead = Posterior(np.log([[1.80], [1.78], [1.5]]), np.full((3, 1), 0.1), Link.LOG)
+    found = pooled.preference(ahead, present)[:, 0]
+    assert found[2] < found[0] < found[1]
+    assert np.argmin(pooled.preference(ahead, ahead)) == np.argmin(ahead.mean)
