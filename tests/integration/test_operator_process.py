@@ -98,7 +98,8 @@ def test_one_namespace_with_the_charts_role_and_nothing_outside_of_it(
         tries: dict[str, Any] = {
             "read a Secret": lambda: own.list_namespaced_secret(space.namespace),
             "make a Pod": lambda: own.create_namespaced_pod(space.namespace, {"metadata": {"name": "x"}}),
-            "delete a Job": lambda: batch.delete_namespaced_job("x", space.namespace),
+            "delete all Jobs": lambda: batch.delete_collection_namespaced_job(space.namespace),
+            "edit a Job": lambda: batch.patch_namespaced_job("x", space.namespace, {}),
             "write a plan's spec": lambda: objects.patch_namespaced_custom_object(*group, "plan", {"spec": {}}),
             "list Jobs elsewhere": lambda: batch.list_namespaced_job(outside.namespace),
             "list Jobs everywhere": lambda: batch.list_job_for_all_namespaces(),

@@ -74,12 +74,13 @@ def observe(
     data_digest: str | None,
     now: datetime,
     queue_says: str | None = None,
+    out_of_time: bool = False,
 ) -> Seen:
     """How a Reserved, Queued or Running attempt stands.
 
     ``job`` None means that it existed and is gone (a Reserved attempt whose Job was never made is the caller's to start);
     ``pods`` are those that exist or are remembered. ``accelerators`` multiply wall seconds into accelerator-seconds;
-    ``queue_says`` is why Kueue does not admit it yet.
+    ``queue_says`` is why Kueue does not admit it yet; ``out_of_time``: the plan's time is over, so its Job was deleted.
     """
     if job is not None and not finished(job):
         return Seen(_in_flight(attempt, job, pods, queue_says))
@@ -89,7 +90,7 @@ def observe(
     ran = _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
-    reason, sentence = _verdict(job, pods, judgement, ran)
+    reason, sentence = _verdict(job, pods, judgement, ran, out_of_time)
     wall = min(ran.seconds, float(spec.deadline_seconds))
     closed = attempt.model_copy(
         update={
@@ -246,13 +247,17 @@ def _taken_away(pods: Sequence[Object], last: dict[str, Any] | None) -> bool:
     )
 
 
-def _verdict(job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran) -> tuple[str, str]:
+def _verdict(
+    job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran, out_of_time: bool
+) -> tuple[str, str]:
     report = judgement.report
     if report is not None and report.error:
         return report.reason or "ProbeFailed", report.error
     if report is not None and report.complete:
         return "Completed", ""
     kept = f"; {len(report.trials)} of its measurements count" if report is not None and report.trials else ""
+    if job is None and out_of_time:
+        return "Interrupted", f"ended early, because the plan's time was over{kept}"
     if job is None and not pods:
         return "JobDeleted", "its Job was deleted before it finished; charged as if it had run until now"
     failed = condition(job, "Failed") if job is not None else None

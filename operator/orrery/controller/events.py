@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import logging
 import queue
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from orrery.api.base import API_VERSION
 from orrery.api.plan import AdaptationPlan
@@ -47,9 +49,18 @@ class Recorder:
             with contextlib.suppress(queue.Full):
                 self._waiting.put_nowait(None)
 
-    def started(self, plan: AdaptationPlan, request: ProbeRequest, number: int) -> None:
-        """A probe attempt was started."""
+    def started(self, plan: AdaptationPlan, started: Sequence[tuple[ProbeRequest, int]]) -> None:
+        """Probe attempts were started: one Event for all that one look at the plan has started."""
+        if not started:
+            return
+        request, number = started[0]
         message = f"{request.name}, attempt {number}: {request.reason}; {request.reservation} reserved"
+        if len(started) > 1:
+            total = sum((r.reservation for r, _ in started), Decimal(0))
+            message = (
+                f"{len(started)} probes, {total} reserved; the first is {message}; the others are "
+                f"{', '.join(r.name for r, _ in started[1:])}"
+            )
         self._record(_reference(plan), "Normal", "ProbeStarted", message)
 
     def pending(self, body: Object, probe: str, attempt: Attempt) -> None:
@@ -61,12 +72,20 @@ class Recorder:
         """The API server accepted something and left a part of it out."""
         self._record(_owner(body), "Warning", "ServerLacksFeature", sentence)
 
-    def attempt_ended(self, body: Object, probe: str, attempt: Attempt) -> None:
-        """A probe attempt succeeded or failed."""
-        told = f": {attempt.message}" if attempt.message else ""
-        message = f"{probe}, attempt {attempt.number}, cost {attempt.cost}{told}"
-        kind, reason = ("Normal", "ProbeSucceeded") if attempt.phase == "Succeeded" else ("Warning", "ProbeFailed")
-        self._record(_owner(body), kind, reason, message)
+    def attempts_ended(self, body: Object, attempts: Sequence[tuple[str, Attempt]]) -> None:
+        """Probe attempts ended: one Event for all that one look found to have succeeded, and one for each failure."""
+        succeeded = []
+        for probe, attempt in attempts:
+            if attempt.phase == "Succeeded":
+                succeeded.append((probe, attempt))
+                continue
+            told = f": {attempt.message}" if attempt.message else ""
+            message = f"{probe}, attempt {attempt.number}, cost {attempt.cost}{told}"
+            self._record(_owner(body), "Warning", "ProbeFailed", message)
+        if succeeded:
+            named = [f"{probe}, attempt {attempt.number}, cost {attempt.cost}" for probe, attempt in succeeded]
+            message = named[0] if len(named) == 1 else f"{len(named)} probes: {'; '.join(named)}"
+            self._record(_owner(body), "Normal", "ProbeSucceeded", message)
 
     def answered(self, plan: AdaptationPlan, status: PlanStatus, before: Object) -> None:
         """The plan has an answer, or needs a person, as it did not before."""

@@ -23,7 +23,6 @@ from orrery.api.probe import Attempt
 from orrery.api.status import PlanStatus
 from orrery.controller.attempts import Accelerated, parse_timestamp
 from orrery.controller.world import Key
-from orrery.planning.types import Step
 
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -116,7 +115,7 @@ class Metrics:
 
     # ---- plans
 
-    def plan(self, plan: AdaptationPlan, status: PlanStatus, step: Step) -> None:
+    def plan(self, plan: AdaptationPlan, status: PlanStatus) -> None:
         """Everything that a plan's status says in numbers."""
         key = (plan.metadata.namespace, plan.metadata.name)
         wanted: dict[tuple[Gauge, tuple[str, ...]], float] = {}

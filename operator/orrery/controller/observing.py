@@ -40,26 +40,27 @@ _PROBE_PHASES = {
 
 @dataclass(frozen=True)
 class _Sight:
-    """What was found of an attempt that is open; ``seen`` when that says already how it stands."""
+    """What was found of an open attempt; ``seen`` when there is something to say about how it stands now."""
 
     probe: Probe
     attempt: Attempt
+    again: float  #: seconds until it wants to be looked at again
     job: Object | None = None
     pods: tuple[Object, ...] = ()
     queue_says: str | None = None
-    again: float = PENDING_SECONDS
-    seen: ended.Seen | None = None
-    judged: bool = True  #: whether there is enough to say how it stands
+    looked: bool = True  #: False: it is too early to judge
+    void: ended.Seen | None = None  #: it was given up, since there is no Job of it
 
 
 @dataclass(frozen=True)
 class Observing(ProbeStore):
     """Brings the attempts of probes up to date with the cluster."""
 
-    def observe(self, plan: Object, probes: Iterable[Probe]) -> float | None:
+    def observe(self, plan: Object, probes: Iterable[Probe], out_of_time: bool = False) -> float | None:
         """Bring attempts in flight up to date with their Jobs; seconds until one wants to be looked at again.
 
         A shared probe is its payer's to look at, as long as there is that plan: two would only get into each other's way.
+        ``out_of_time``: whose Job is gone was ended with its plan's time.
         """
         namespace, name = key_of(plan)
         due = []
@@ -72,16 +73,182 @@ class Observing(ProbeStore):
         if not due:
             return None
         sights = self.telling.map(lambda pair: self._find(plan, *pair), due)
-        changed = []
         digests: dict[str, list[str]] = {}
-        for sight in sights:
-            found = sight.seen or self._judge(plan, sight, digests)
-            if found is not None and found.attempt != sight.attempt:
-                changed.append((sight.probe, found))
-            elif found is not None and found.ended:
+        changed = [
+            (sight, found)
+            for sight in sights
+            if sight.looked
+            and (found := sight.void or self._judge(plan, sight, digests, out_of_time)).attempt != sight.attempt
+        ]
+        told: list[tuple[str, Attempt]] = []
+
+        def write(pair: tuple[_Sight, ended.Seen]) -> None:
+            sight, found = pair
+            self._record(plan, sight.probe, found)
+            if found.ended:
+                told.append((sight.probe.name, found.attempt))
                 self.world.forget_pods((namespace, sight.probe.name, str(sight.attempt.number)))
+
         try:
-            self.telling.map(lambda pair: self._write(plan, *pair), changed)
+            self.telling.map(write, changed)
         finally:
-            self.recorder.ended(plan, [(p.name, f.attempt) for p, f in changed if f.ended and self._is_told(plan, p)])
+            self.recorder.attempts_ended(plan, sorted(told, key=lambda pair: pair[0]))
         return min(sight.again for sight in sights)
+
+    def interrupt(self, plan: Object, probes: Iterable[Probe]) -> float | None:
+        """End what runs of a plan whose time is over; it is paid for the seconds it ran, and what it reports counts.
+
+        The Job is deleted, so its Pod gets its grace period; seconds until one looks how that went, None when nothing runs.
+        """
+        namespace, name = key_of(plan)
+        mine = [(p, p.status.attempts[-1]) for p in probes if p.status.attempts]
+        running = [
+            job
+            for _, last in mine
+            if last.cost is None
+            and last.paid_by == name
+            and (job := self.world.get(JOBS, (namespace, last.job_name))) is not None
+            and not job["metadata"].get("deletionTimestamp")
+            and not ended.finished(job)
+        ]
+
+        def end(job: Object) -> None:
+            self.fence()
+            self.server.delete(JOBS, job)
+
+        self.telling.map(end, running)
+        return PENDING_SECONDS if running else None
+
+    def _find(self, plan: Object, probe: Probe, attempt: Attempt) -> _Sight:
+        """Ask for what is not known yet of an attempt's Job and Pods."""
+        namespace = key_of(plan)[0]
+        at = namespace, attempt.job_name
+        job = self.world.get(JOBS, at)
+        if job is not None:
+            self.unmade.pop(at, None)
+        else:
+            try:
+                job = self.server.get(JOBS, *at)
+                self.world.put(JOBS, job)
+            except NotFound:
+                if attempt.phase == "Reserved":
+                    return self._unmade(plan, probe, attempt)
+        done = job is None or ended.finished(job)
+        age = self.age(attempt)
+        if not done and age < PENDING_SECONDS:
+            return _Sight(probe, attempt, PENDING_SECONDS - age, looked=False)
+        pods = self.world.pods((namespace, probe.name, str(attempt.number)))
+        if done and not (job is not None and ended.condition(job, "Complete") and any(_over(pod) for pod in pods)):
+            # the watch of Pods has not shown it yet, or this process is younger than the Pod; or the Job has failed, and may
+            # have left a Pod behind that still runs
+            seen = {pod["metadata"].get("uid") for pod in pods}
+            selector = f"{PROBE_LABEL}={probe.name},{ATTEMPT_LABEL}={attempt.number}"
+            listed = list(self.server.list(PODS, namespace, selector))
+            pods = listed + [p for p in pods if p.get("gone") and p["metadata"].get("uid") in seen]
+        waits = self._queue_says(job) if job is not None and not done else None
+        return _Sight(probe, attempt, PENDING_SECONDS if done else LOOK_SECONDS, job, tuple(pods), waits)
+
+    def _judge(self, plan: Object, sight: _Sight, digests: dict[str, list[str]], out_of_time: bool) -> ended.Seen:
+        """How an attempt stands; ``digests`` of the data that reports of this very look have read, by task, is added to."""
+        task = sight.probe.task_key
+        known = digests.setdefault(task, [])
+        found = ended.observe(
+            sight.attempt,
+            sight.probe.spec,
+            sight.job,
+            sight.pods,
+            Accelerated.of(plan, sight.probe.spec.accelerator).count,
+            self._data_digest(key_of(plan)[0], sight.probe, known),
+            self.clock(),
+            sight.queue_says,
+            out_of_time,
+        )
+        if found.ended and found.report is not None and found.report.task_facts is not None:
+            known.append(found.report.task_facts.digest)
+        return found
+
+    def _queue_says(self, job: Object) -> str | None:
+        """Why Kueue has not admitted a Job, in its own words; None where it is not installed or says nothing."""
+        if not (job.get("spec") or {}).get("suspend"):
+            return None
+        meta = job["metadata"]
+        try:
+            listed = list(self.server.list(WORKLOADS, meta["namespace"], f"kueue.x-k8s.io/job-uid={meta['uid']}"))
+        except (NotFound, Refused):
+            return None
+        for workload in listed:
+            for found in (workload.get("status") or {}).get("conditions") or []:
+                if found.get("type") in ("QuotaReserved", "Admitted") and found.get("status") == "False":
+                    return f"Kueue: {found.get('reason')}: {found.get('message')}"
+        return None
+
+    def _data_digest(self, namespace: str, probe: Probe, more: list[str]) -> str | None:
+        """The digest that most other reports on the task agree on: a probe that read other data is refused."""
+        digests = Counter([*self.world.data_digests(namespace, probe.task_key, but=probe.name), *more])
+        return max(digests, key=lambda d: (digests[d], d)) if digests else None
+
+    def _record(self, plan: Object, probe: Probe, seen: ended.Seen) -> None:
+        """Write what became of an attempt; what earlier attempts measured stays."""
+        known = [r for r in (probe.status.report, seen.report) if r is not None]
+        attempt = seen.attempt
+        self.write_status(
+            probe,
+            ProbeStatus(
+                observed_generation=probe.body["metadata"].get("generation"),
+                phase=_PROBE_PHASES[attempt.phase],
+                attempts=[*probe.status.attempts[:-1], attempt],
+                report=merge(probe.spec, known),
+                reason=attempt.reason,
+                message=attempt.message,
+            ),
+        )
+        if seen.ended:
+            accelerator = Accelerated.of(plan, probe.spec.accelerator)
+            self.metrics.attempt_ended(key_of(plan)[0], accelerator, attempt)
+        else:
+            self.recorder.pending(plan, probe.name, attempt)
+
+    def _unmade(self, plan: Object, probe: Probe, attempt: Attempt) -> _Sight:
+        """A reservation without a Job: ``resume`` makes it if that can be done safely, else it is given up."""
+        namespace, name = key_of(plan)
+        mine = self.unmade.get((namespace, attempt.job_name)) == name
+        left = VOID_SECONDS - self.age(attempt)
+        if mine and left > 0:
+            return _Sight(probe, attempt, min(left, LOOK_SECONDS), looked=False)
+        # it is given back when its Job was surely never made; else whoever deleted it may have let it run until now
+        wall = 0.0 if mine else min(self.age(attempt), float(probe.spec.deadline_seconds))
+        accelerator = Accelerated.of(plan, probe.spec.accelerator)
+        self.unmade.pop((namespace, attempt.job_name), None)
+        closed = attempt.model_copy(
+            update={
+                "phase": "Failed",
+                "cost": ended.charge(attempt, wall),
+                "seconds": Decimal(repr(round(wall * accelerator.count, 3))),
+                "finished_at": ended.timestamp(self.clock()),
+                "reason": "NotStarted",
+                "message": "its Job was never made; nothing ran and nothing is charged"
+                if mine
+                else "there is no Job of it, made and deleted or never made; charged as if it had run until now",
+            }
+        )
+        return _Sight(probe, attempt, 0.0, void=ended.Seen(closed))
+
+
+def spans_seconds(probes: Iterable[Probe], plan: str, now: datetime) -> float:
+    """How long a plan has been probing: the time in which at least one attempt that it pays for was open."""
+    spans = sorted(
+        (begin, ended.parse_timestamp(a.finished_at) or now)
+        for probe in probes
+        for a in probe.status.attempts
+        if a.paid_by == plan and (begin := ended.parse_timestamp(a.reserved_at)) is not None
+    )
+    total, reached = 0.0, datetime.min.replace(tzinfo=UTC)
+    for begin, end in spans:
+        total += max(0.0, (end - max(begin, reached)).total_seconds())
+        reached = max(reached, end)
+    return total
+
+
+def _over(pod: Object) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return any("terminated" in (s.get("state") or {}) for s in statuses) or bool(pod.get("gone"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from orrery.controller.budgets import ACCOUNTS
 from orrery.controller.lease import Fence
 from orrery.controller.metrics import Metrics
-from orrery.controller.probing import Fenced
+from orrery.controller.probe_store import Fenced
 from orrery.controller.reconcile import Reconciler
 from orrery.controller.server import (
     BUDGETS,

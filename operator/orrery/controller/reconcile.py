@@ -17,12 +17,16 @@ from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus
 from orrery.controller import attempts as ended
-from orrery.controller import features, results, status
+from orrery.controller import features, status
 from orrery.controller.budgets import ACCOUNTS, Budgets, admit, settled
 from orrery.controller.jobs import refuse_local_sources
-from orrery.controller.probing import Probing, Unusable, spans_seconds
-from orrery.controller.records import DELETED, Probe, deleted, model_key, records, task_key
-from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, Conflict, NotFound, Object, Refused
+from orrery.controller.observing import spans_seconds
+from orrery.controller.probe_store import Unusable
+from orrery.controller.probing import Probing
+from orrery.controller.publishing import Publisher
+from orrery.controller.records import Probe, deleted, model_key, records, task_key
+from orrery.controller.results import config_map_name
+from orrery.controller.server import PLANS, PRICE_LISTS, Object, Refused
 from orrery.controller.world import Key, key_of
 from orrery.planning.advance import advance
 from orrery.planning.status import progress
@@ -32,17 +36,19 @@ log = logging.getLogger(__name__)
 
 #: A plan that moves is looked at this often even if nothing wakes it: the level, not the edge, is what counts.
 RESYNC_SECONDS = 300.0
-#: Rows are written at most this often while probes run; always when they have ended.
-RESULTS_SECONDS = 10.0
+#: Planning takes at most a tenth of a thread for one plan while its probes run: news that comes sooner is only counted.
+_SHARE, _LONGEST_REST = 10.0, 5.0
 
 
 @dataclass(frozen=True)
-class _Settled:
-    """Of what the last full turn was made, and that nothing was left to be done: the same again would say the same."""
+class _Decided:
+    """What the last decision on a plan was made of: the same again would say the same, save how far its probes are."""
 
     of: tuple[Any, ...]
+    told: PlanStatus
     finished: bool
-    until: float
+    rest: float  #: until then, ends of probes are only counted while others run
+    until: float  #: until then it is not decided anew without news
 
 
 @dataclass
@@ -51,11 +57,12 @@ class Reconciler:
 
     probing: Probing
     minor: int | None = None  #: the server's version, 1.minor, when it is known
-    _settled: dict[Key, _Settled] = field(default_factory=dict, init=False)
-    _written: dict[Key, tuple[str, str, float]] = field(default_factory=dict, init=False)  # uid, digest, when
+    _decided: dict[Key, _Decided] = field(default_factory=dict, init=False)
+    _keys: dict[Key, tuple[tuple[str, int], str, frozenset[str]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         p = self.probing
+        self.publisher = Publisher(p)
         self.budgets = Budgets(p.server, p.world, p.metrics, p.fence, p.clock)
         self.server, self.world, self.metrics, self.recorder, self.clock = (
             p.server,
@@ -73,8 +80,9 @@ class Reconciler:
         if body is None or body["metadata"].get("deletionTimestamp"):
             self.metrics.forget(key)
             self.budgets.forget(key)
-            self._settled.pop(key, None)
-            self._written.pop(key, None)
+            self.publisher.forget(key)
+            self._decided.pop(key, None)
+            self._keys.pop(key, None)
             return None
         if self._until_expired(body) == 0.0:
             self.probing.fence()
@@ -95,9 +103,14 @@ class Reconciler:
             raise
         return RESYNC_SECONDS
 
+    def _stall(self, body: Object, reason: str, sentence: str) -> None:
+        self._decided.pop(key_of(body), None)
+        self.publisher.stall(body, reason, sentence)
+
     def _turn(self, key: Key, body: Object) -> float | None:
         # first what concerns money, which also goes on when the plan cannot be read any more
-        look = self.probing.observe(body, self.world.probes_for(*key, None))
+        mine = self.world.probes_for(*key, None)
+        look = self.probing.observe(body, mine, self._over(body, mine))
         plan = parse_model(AdaptationPlan, _bare(body))
         for model in plan.spec.models:
             try:
@@ -106,18 +119,20 @@ class Reconciler:
                 raise Unusable("InvalidPlan", str(problem)) from None
         priced = self.world.version(PRICE_LISTS, ("", plan.spec.pricing.price_list_ref.name))
         prices = self._prices(plan)
-        self.probing.resume(plan, body, self._probes(plan))
-        shared = self.probing.observe(body, [p for p in self._probes(plan) if plan.metadata.name not in p.payers])
-        settled = self._settled.get(key)
-        if settled and settled.of == self._inputs(plan, body, priced) and time.monotonic() < settled.until:
-            finished, pending = settled.finished, None
+        left = self._seconds_left(plan)
+        ending = None
+        if left is not None and left <= 0:
+            ending = self.probing.interrupt(body, self._probes(plan))
         else:
-            finished, pending = self._decide(plan, body, prices, priced)
+            self.probing.resume(plan, body, self._probes(plan))
+        shared = self.probing.observe(body, [p for p in self._probes(plan) if plan.metadata.name not in p.payers])
+        finished, pending = self._answer(plan, body, prices, priced)
         waits = [
             w
             for w in (
                 look,
                 shared,
+                ending,
                 pending,
                 self._until_deadline(plan, finished),
                 None if finished else RESYNC_SECONDS,
@@ -127,12 +142,41 @@ class Reconciler:
         ]
         return min(waits) if waits else None
 
+    def _answer(
+        self, plan: AdaptationPlan, body: Object, prices: PriceList, priced: str | None
+    ) -> tuple[bool, float | None]:
+        """Decide if there is something to decide, else tell how far the probes are; as ``_decide`` returns it."""
+        key, now = key_of(body), time.monotonic()
+        of, last = self._inputs(plan, body, priced), self._decided.get(key)
+        if last is None or now >= last.until:
+            return self._decide(plan, body, prices, priced)
+        if last.of == of:
+            if not last.finished:
+                self._count(plan, body, prices, last)
+            return last.finished, None
+        running = any(p.is_open and plan.metadata.name in p.payers for p in self._probes(plan))
+        if running and not last.finished and now < last.rest and last.of[:-1] == of[:-1]:
+            self._count(plan, body, prices, last)
+            return False, last.rest - now
+        return self._decide(plan, body, prices, priced)
+
+    def _count(self, plan: AdaptationPlan, body: Object, prices: PriceList, last: _Decided) -> None:
+        """Tell how far the probes are and what they cost, beside what was decided last."""
+        _, known = self._question(plan, body)
+        told = status.underway(last.told, plan.spec, known)
+        self.publisher.status(plan, body, told)
+        key = key_of(body)
+        # the plan's own version is the one that was written just now
+        of = (last.of[0], body["metadata"].get("resourceVersion"), *last.of[2:])
+        self._decided[key] = replace(last, of=of)
+
     def _decide(
         self, plan: AdaptationPlan, body: Object, prices: PriceList, priced: str | None
     ) -> tuple[bool, float | None]:
         """Ask, start, share and tell; whether the plan is finished, and when to come back for what was put off."""
-        key = key_of(body)
+        key, begun = key_of(body), time.thread_time()
         self.metrics.prices(prices)
+        self._decided.pop(key, None)
         attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
         of = self._inputs(plan, body, priced)
         step = self._advance(plan, body, prices)
@@ -144,35 +188,37 @@ class Reconciler:
             with settled(self.budgets, plan, admitted.at):
                 as_asked = self.probing.start_all(plan, body, prices, step.start, attempts, admitted.at)
             before, of = of, self._inputs(plan, body, priced)
-            others = [[pair for pair in versions[-1] if pair[0] not in asked] for versions in (before, of)]
+            others = [[probe for probe in inputs[-1] if probe[0] not in asked] for inputs in (before, of)]
             if as_asked and others[0] == others[1]:
                 step = replace(step, start=(), status=self._after_start(plan, body, step.status))
             else:
                 of = self._inputs(plan, body, priced)
                 step = self._advance(plan, body, prices)
+        took = time.thread_time() - begun
         changed = self.probing.share(plan, body, self._probes(plan))
-        pending = self._publish(plan, body, step)
+        pending = self.publisher.answer(plan, body, step)
         if refusal is not None:
-            self._settled.pop(key, None)
             if refusal.event:
                 self.recorder.stalled(body, refusal.reason, refusal.event)
             return False, min(refusal.seconds, RESYNC_SECONDS)
-        if step.start or pending is not None or changed:
-            self._settled.pop(key, None)
-            return step.finished, pending if pending is not None and not step.start else 0.2
-        # the plan's own version is the one that was written just now
-        self._settled[key] = _Settled(
-            (of[0], body["metadata"].get("resourceVersion"), *of[2:]), step.finished, time.monotonic() + RESYNC_SECONDS
+        if step.start or changed:
+            return step.finished, 0.2
+        now = time.monotonic()
+        self._decided[key] = _Decided(
+            (of[0], body["metadata"].get("resourceVersion"), *of[2:]),  # the plan's own version is the one just written
+            step.status,
+            step.finished,
+            now + min(_SHARE * took, _LONGEST_REST),
+            now + (RESYNC_SECONDS if pending is None else pending),
         )
-        return step.finished, None
+        return step.finished, pending
 
     def _advance(self, plan: AdaptationPlan, body: Object, prices: PriceList) -> Step:
         asked, known = self._question(plan, body)
         step = advance(asked, known, prices)
-        told = status.waiting(step.status, known)
-        gone = [r.cost for r in known if r.name == DELETED]
-        if gone and told.spend is not None:
-            told = told.model_copy(update={"spend": told.spend.model_copy(update={"deleted_cost": gone[0]})})
+        told = status.with_deleted(status.waiting(step.status, known), known)
+        if step.rows:
+            told = told.model_copy(update={"results_ref": config_map_name(plan.metadata.name)})
         if self.minor is not None:
             told = status.remark(told, features.of_version(self.minor, bool(plan.spec.scheduling.queue_name)))
         if told.inputs is not None and told.inputs.image is None:
@@ -194,7 +240,7 @@ class Reconciler:
     # ---- reading
 
     def _inputs(self, plan: AdaptationPlan, body: Object, priced: str | None) -> tuple[Any, ...]:
-        """Versions of everything that a turn reads."""
+        """Versions of everything that a decision rests on; last, of each probe, its attempts that have begun and ended."""
         meta = body["metadata"]
         left = self._seconds_left(plan)
         return (
@@ -202,7 +248,15 @@ class Reconciler:
             meta.get("resourceVersion"),
             priced,
             left is not None and left <= 0,
-            tuple((p.name, p.body["metadata"].get("resourceVersion")) for p in self._probes(plan)),
+            tuple(
+                (
+                    p.name,
+                    p.body["metadata"].get("uid"),
+                    [(a.environment, a.reason, a.cost) for a in p.status.attempts if a.cost is not None],
+                    p.is_open,
+                )
+                for p in self._probes(plan)
+            ),
         )
 
     def _prices(self, plan: AdaptationPlan) -> PriceList:
@@ -220,8 +274,14 @@ class Reconciler:
             raise Unusable("InvalidPriceList", f"the PriceList '{name}' cannot be used: {error}") from None
 
     def _probes(self, plan: AdaptationPlan) -> list[Probe]:
-        models = {model_key(m) for m in plan.spec.models}
-        return self.world.probes_for(plan.metadata.namespace, plan.metadata.name, task_key(plan.spec.task), models)
+        """Probes that measured the plan's models on its task, or that it paid for."""
+        meta = plan.metadata
+        key, version = (meta.namespace, meta.name), (meta.uid, meta.generation)
+        known = self._keys.get(key)
+        if known is None or known[0] != version:
+            models = frozenset(model_key(m) for m in plan.spec.models)
+            self._keys[key] = known = version, task_key(plan.spec.task), models
+        return self.world.probes_for(*key, *known[1:])
 
     def _question(self, plan: AdaptationPlan, body: Object) -> tuple[AdaptationPlan, Sequence[ProbeRecord]]:
         """The plan and its records; past its deadline, the same with nothing more to be started."""
@@ -238,91 +298,6 @@ class Reconciler:
             [replace(r, retryable=False) for r in known],
         )
 
-    # ---- writing the answer
-
-    def _publish(self, plan: AdaptationPlan, body: Object, step: Step) -> float | None:
-        wanted, pending = step.status, None
-        if step.rows:
-            pending = self._write_results(body, step)
-            wanted = wanted.model_copy(update={"results_ref": results.config_map_name(plan.metadata.name)})
-        self._write_status(body, wanted)
-        self.metrics.plan(plan, wanted, step)
-        if (error := _prediction_error(body, wanted)) is not None:
-            self.metrics.predicted(key_of(body), error)
-        self.recorder.answered(plan, wanted, body)
-        return pending
-
-    def _write_results(self, body: Object, step: Step) -> float | None:
-        """Write the rows if they changed; seconds after which they are to be written, when it was done a moment ago."""
-        key, uid, now = key_of(body), body["metadata"]["uid"], time.monotonic()
-        lines = results.lines(step.rows)
-        digest = results.digest_of(lines)
-        known = self._written.get(key)
-        ours = known is not None and known[0] == uid
-        if known is not None and ours:
-            if known[1] == digest and now - known[2] < RESYNC_SECONDS:
-                return None
-            if not step.finished and now - known[2] < RESULTS_SECONDS:
-                return RESULTS_SECONDS - (now - known[2])
-        self.probing.fence()
-        manifest = results.build(body, lines)
-        if known is not None and ours and known[1] != digest:
-            try:
-                self.server.replace(CONFIG_MAPS, manifest)
-            except NotFound:
-                self.server.create(CONFIG_MAPS, manifest)
-        else:
-            self._settle_results(manifest, digest)
-        self._written[key] = (uid, digest, now)
-        return None
-
-    def _settle_results(self, manifest: Object, digest: str) -> None:
-        """Nothing is remembered of the ConfigMap: see whether it is there, ours, and as it should be."""
-        meta = manifest["metadata"]
-        try:
-            found = self.server.get(CONFIG_MAPS, meta["namespace"], meta["name"])
-        except NotFound:
-            self.server.create(CONFIG_MAPS, manifest)
-            return
-        had = found["metadata"]
-        if (had.get("labels") or {}).get("app.kubernetes.io/managed-by") != "orrery":
-            raise Unusable(
-                "ForeignConfigMap",
-                f"the ConfigMap '{meta['name']}', which would hold the results, is somebody else's: delete it, or give the "
-                "plan another name",
-            )
-        same_owner = had.get("ownerReferences") == meta["ownerReferences"]
-        if not same_owner or (had.get("annotations") or {}).get(results.DIGEST) != digest:
-            self.server.replace(CONFIG_MAPS, manifest)
-
-    def _write_status(self, body: Object, wanted: PlanStatus) -> None:
-        """Write the status unless it says so already; ``body`` is brought up to date."""
-        before = body.get("status") or {}
-        now = ended.timestamp(self.clock())
-        after = status.stamped(wanted, before, int(body["metadata"].get("generation", 1)), now)
-        if after == before:
-            return
-        self.probing.fence()
-        full = {**body, "apiVersion": API_VERSION, "kind": "AdaptationPlan", "status": after}
-        try:
-            written = self.server.replace(PLANS, full, "status")
-        except Conflict:
-            self.world.put(PLANS, self.server.get(PLANS, *key_of(body)))
-            raise
-        self.world.put(PLANS, written)
-        body["metadata"] = {**body["metadata"], "resourceVersion": written["metadata"]["resourceVersion"]}
-
-    def _stall(self, body: Object, reason: str, sentence: str) -> None:
-        self._settled.pop(key_of(body), None)
-        try:
-            before = PlanStatus.model_validate(body.get("status") or {})
-        except ValueError:
-            before = None
-        told = status.failure(reason, sentence[:4000], before)
-        self._write_status(body, told)
-        self.metrics.stalled(key_of(body), told)
-        self.recorder.stalled(body, reason, sentence)
-
     # ---- time
 
     def _seconds_left(self, plan: AdaptationPlan) -> float | None:
@@ -330,6 +305,12 @@ class Reconciler:
         if limit is None:
             return None
         return limit - spans_seconds(self._probes(plan), plan.metadata.name, self.clock())
+
+    def _over(self, body: Object, mine: Sequence[Probe]) -> bool:
+        """Whether the plan's time is over; read leniently, since it concerns money."""
+        spec = body.get("spec")
+        limit = spec.get("activeDeadlineSeconds") if isinstance(spec, dict) else None
+        return isinstance(limit, int) and spans_seconds(mine, body["metadata"]["name"], self.clock()) >= limit
 
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)
@@ -348,17 +329,6 @@ class Reconciler:
             return None
         at = ended.parse_timestamp(ready.get("lastTransitionTime"))
         return None if at is None else max(0.0, ttl - (self.clock() - at).total_seconds())
-
-
-def _prediction_error(body: Object, now: PlanStatus) -> float | None:
-    """Measured minus predicted quality, when the candidate that was recommended by forecast has now been measured."""
-    before = (body.get("status") or {}).get("recommendation")
-    if not before or before.get("measured") or now.recommendation is None or not now.recommendation.measured:
-        return None
-    after = now.recommendation.to_wire()
-    if any(before.get(k) != after.get(k) for k in ("model", "strategy", "configuration", "accelerator")):
-        return None
-    return float(after["quality"]["predicted"]) - float(before["quality"]["predicted"])
 
 
 def _bare(body: Object) -> Object:

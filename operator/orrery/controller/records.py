@@ -29,7 +29,7 @@ from orrery.planning.reports import FINAL_REASONS
 from orrery.planning.types import ProbeRecord, ProbeState
 
 #: Ends that are nobody's failure: they use up no retry.
-UNCOUNTED = frozenset({"Disrupted", "JobDeleted", "NotStarted"})
+UNCOUNTED = frozenset({"Disrupted", "Interrupted", "JobDeleted", "NotStarted"})
 #: Name of the record of what was paid for probes that are deleted.
 DELETED = "deleted"
 #: Attempts that a probe's status can hold.
@@ -58,6 +58,11 @@ class Probe:
     def name(self) -> str:
         """Object name."""
         return str(self.body["metadata"]["name"])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its last attempt has not ended."""
+        return bool(self.status.attempts) and self.status.attempts[-1].cost is None
 
     @property
     def payers(self) -> frozenset[str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from orrery.api.plan import PlanSpec
 from orrery.api.status import Condition, PlanStatus
+from orrery.controller.records import DELETED
 from orrery.controller.server import Object
+from orrery.planning.reservation import Purse
+from orrery.planning.status import number, progress
 from orrery.planning.types import ProbeRecord, ProbeState
 
 
@@ -52,6 +56,37 @@ def waiting(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStatus:
         for c in wanted.conditions
     ]
     return wanted.model_copy(update={"conditions": told})
+
+
+def underway(decided: PlanStatus, spec: PlanSpec, records: Sequence[ProbeRecord]) -> PlanStatus:
+    """What was decided, with where the probes stand and what they cost by now."""
+    assert decided.progress is not None and decided.spend is not None
+    purse, spend = Purse.of(spec, records), decided.spend
+    counted = progress(records, 0, None)
+    remaining = decided.progress.estimated_remaining_seconds
+    saved = spend.saved_percent
+    if spend.exhaustive_cost:
+        saved = number(100.0 * (1.0 - float(purse.spent) / float(spend.exhaustive_cost)), 4)
+    update = {
+        "progress": counted.model_copy(update={"estimated_remaining_seconds": remaining}),
+        "spend": spend.model_copy(
+            update={
+                "cost": purse.spent,
+                "reserved": purse.reserved,
+                "accelerator_seconds": number(float(purse.seconds_spent), 9),
+                "saved_percent": saved,
+            }
+        ),
+    }
+    return with_deleted(waiting(decided.model_copy(update=update), records), records)
+
+
+def with_deleted(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStatus:
+    """The status with the part of its cost whose probes are gone, which only it remembers."""
+    gone = [r.cost for r in records if r.name == DELETED]
+    if not gone or wanted.spend is None:
+        return wanted
+    return wanted.model_copy(update={"spend": wanted.spend.model_copy(update={"deleted_cost": gone[0]})})
 
 
 def remark(wanted: PlanStatus, sentence: str) -> PlanStatus:

@@ -12,7 +12,6 @@ from orrery.api.status import Condition, PlanStatus, Progress, Spend
 from orrery.controller.attempts import Accelerated
 from orrery.controller.metrics import Metrics
 from orrery.controller.settings import Settings, SettingsError
-from orrery.planning.types import Step
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import START, attempt
 
@@ -24,7 +23,6 @@ STATUS = PlanStatus(
     progress=Progress(succeeded=3),
     spend=Spend(currency="USD", cost=Decimal("1.5"), reserved=Decimal(0), accelerator_seconds=Decimal(9)),
 )
-STEP = Step((), True, "AnswerSettled", "", STATUS, ())
 
 
 def scraped(metrics: Metrics) -> dict[str, float]:
@@ -34,9 +32,9 @@ def scraped(metrics: Metrics) -> dict[str, float]:
 
 def test_a_plan_has_series_until_it_goes() -> None:
     metrics = Metrics()
-    metrics.plan(factory.plan(), STATUS, STEP)
+    metrics.plan(factory.plan(), STATUS)
     metrics.predicted(KEY, -0.02)
-    metrics.plan(factory.plan(), STATUS, STEP)
+    metrics.plan(factory.plan(), STATUS)
     found = scraped(metrics)
     mine = 'namespace="team-a",plan="support"'
     assert found[f"orrery_plan_spent{{{mine}}}"] == 1.5 and found[f"orrery_plan_budget{{{mine}}}"] == 5
@@ -51,8 +49,8 @@ def test_a_plan_has_series_until_it_goes() -> None:
 
 def test_a_series_that_no_longer_applies_goes_while_the_plan_stays() -> None:
     metrics = Metrics()
-    metrics.plan(factory.plan(), STATUS, STEP)
-    metrics.plan(factory.plan(), STATUS.model_copy(update={"progress": None}), STEP)
+    metrics.plan(factory.plan(), STATUS)
+    metrics.plan(factory.plan(), STATUS.model_copy(update={"progress": None}))
     assert not [name for name in scraped(metrics) if name.startswith("orrery_plan_probes")]
 
 
@@ -69,10 +67,10 @@ def test_an_attempt_is_counted_in_base_units() -> None:
 
 def test_a_plan_is_counted_for_its_team_and_an_hour_has_a_price() -> None:
     metrics, plan = Metrics(), factory.plan()
-    metrics.plan(plan, STATUS, STEP)
+    metrics.plan(plan, STATUS)
     assert scraped(metrics)['orrery_plan_labels{label_team="",namespace="team-a",plan="support"}'] == 1
     labelled = plan.metadata.model_copy(update={"labels": {"team": "search"}})
-    metrics.plan(plan.model_copy(update={"metadata": labelled}), STATUS, STEP)
+    metrics.plan(plan.model_copy(update={"metadata": labelled}), STATUS)
     mine = [name for name in scraped(metrics) if name.startswith("orrery_plan_labels")]
     assert mine == ['orrery_plan_labels{label_team="search",namespace="team-a",plan="support"}']
     prices = PriceList.model_validate(
