@@ -19,8 +19,8 @@ demo: $(VENV)/.probe  ## Answer examples/intents/plan.yaml with real models on r
 	@$(BIN)/orrery assets fetch
 	@$(BIN)/orrery run $(PLAN)
 
-test: lint assets  ## Lint, then every test but benchmarks: unit, integration, end to end
-	$(BIN)/python -m pytest -m "unit or integration or e2e"
+test: lint assets  ## Lint, then every test but benchmarks: unit, model, integration, end to end
+	$(BIN)/python -m pytest -m "unit or model or integration or e2e"
 
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import pytest
 from orrery.api.probe import Report
 from tests.e2e.hub import serve
 from tests.unit.probes.tasks import pairs
-from tests.unit.probes.tiny_models import save_tiny
+from tests.models.tiny_models import save_tiny
 
 pytestmark = pytest.mark.e2e
 

@@ -13,10 +13,10 @@ from orrery.api.plan import Model
 from orrery.api.probe import Outcome, ProbeSpec, Report, Trial, TrialResult, probe_name
 from orrery.probes.report import number
 from orrery.probes.session import LoadedModel, Session, Unsupported
-from tests.unit.probes.conftest import Maker
+from tests.models.conftest import Maker
 from tests.unit.probes.tasks import local_task, pairs, write_jsonl
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 
 def model_at(folder: Path, architecture: str = "Causal") -> Model:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orrery.probes.finetune.subset import nested_order
 from orrery.probes.session import Example
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 
 @settings(max_examples=40, deadline=None)

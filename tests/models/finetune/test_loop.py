@@ -11,7 +11,7 @@ from torch import nn
 from orrery.probes.finetune.loop import Losses, MasterAdamW, batches, fit, rate_at
 from orrery.probes.finetune.settings import Settings
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 
 def test_every_pass_has_every_example_once_in_batches_of_like_length() -> None:

@@ -16,7 +16,7 @@ from orrery.probes.runner import measure_trial, measures
 
 from .tiny import session, trial
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 
 def test_a_causal_models_kernel_is_that_of_its_weights_gradients() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.probes.tiny_models import save_tiny
+from tests.models.tiny_models import save_tiny
 
 Maker = Callable[..., Path]
 

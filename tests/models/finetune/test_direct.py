@@ -15,7 +15,7 @@ from orrery.probes.runner import measure_trial, measures
 
 from .tiny import session, trial
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 BOTH = [Architecture.CAUSAL, Architecture.ENCODER]
 RATES = {"LoRA": "1e-2", "FullFineTuning": "3e-3"}

@@ -12,7 +12,7 @@ from orrery.probes.session import Unsupported
 
 from .tiny import trial
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 
 def test_fidelity_wins_over_the_share_and_neither_passes_what_there_is() -> None:

@@ -12,7 +12,7 @@ from orrery.strategies.fine_tune_then_in_context.measure import measure
 
 from .tiny import session, trial
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 STRATEGY = "FineTuneThenInContext"
 
 

@@ -18,7 +18,7 @@ from orrery.probes.runner import measure_trial, measures
 
 from .tiny import session, trial
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.model
 
 
 @pytest.mark.parametrize("architecture", [Architecture.CAUSAL, Architecture.ENCODER])

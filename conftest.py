@@ -1,0 +1,35 @@
+"""What holds for every test: one thread each, doctests with the tests they belong to, no torch where none is asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before NumPy and torch are imported: with a pool of threads each, tests side by side wait for each other's threads.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+PACKAGE = Path(__file__).parent / "operator" / "orrery"
+
+
+def _runs_torch(path: Path) -> bool:
+    """torch is imported in probes and in strategies' measure.py alone (a contract in pyproject.toml)."""
+    return path.is_relative_to(PACKAGE / "probes") or (path.name == "measure.py" and path.is_relative_to(PACKAGE))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest -m unit` imports neither torch nor what talks to clusters: that takes longer than its tests."""
+    if config.getoption("markexpr") != "unit":
+        return None
+    elsewhere = {Path(__file__).parent / "tests" / name for name in ("models", "integration", "e2e", "benchmarks")}
+    return True if _runs_torch(collection_path) or collection_path in elsewhere else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A docstring's example is a test of its module: `unit`, or `model` where it needs torch."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("model" if _runs_torch(item.path) else "unit")
