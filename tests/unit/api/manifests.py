@@ -93,7 +93,15 @@ BUDGET: dict[str, Any] = {
     "spec": {"currency": "USD", "maxProbeCost": "50", "maxAcceleratorSeconds": 100000},
 }
 
-REMOVE = object()
+
+class _Remove:
+    """Its name is a test's name, which must be the same in every process."""
+
+    def __repr__(self) -> str:
+        return "REMOVE"
+
+
+REMOVE = _Remove()
 
 
 def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
