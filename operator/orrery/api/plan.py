@@ -48,6 +48,11 @@ class ModelFacts(ApiModel):
     hidden_size: PositiveCount | None = Field(None, description="Width of the residual stream.")
     heads: PositiveCount | None = Field(None, description="Attention heads.")
     kv_heads: PositiveCount | None = Field(None, description="Key-value heads.")
+    head_size: PositiveCount | None = Field(None, description="Width of a head; hiddenSize / heads by default.")
+    intermediate_size: PositiveCount | None = Field(None, description="Width of the feed-forward network.")
+    active_parameters: PositiveCount | None = Field(
+        None, description="Parameters a token is multiplied with: fewer where experts are routed; all by default."
+    )
     vocabulary_size: PositiveCount | None = Field(None, description="Tokens in the vocabulary.")
     context_length: PositiveCount | None = Field(None, description="Longest sequence in tokens.")
 
@@ -295,7 +300,11 @@ class Probing(ApiModel):
     deadline_seconds: Annotated[int, Field(strict=True, ge=1, le=604800)] = Field(
         1800, description="Longest a probe may run; its worst case."
     )
-    predictor: CamelWord = Field("Ensemble", description="Forecaster.")
+    predictor: CamelWord = Field(
+        "Ensemble",
+        description="Forecaster of fine-tuning: Ensemble, or one learning-curve law, such as Pooled, RectifiedLaw, PowerLaw, "
+        "NTKRectified, AcceptThenStop, LastTwoPoints or another installed one.",
+    )
     designer: CamelWord = Field("ExpectedValue", description="How the next probe is chosen.")
 
     @model_validator(mode="after")

@@ -1,17 +1,20 @@
 """Learning-curve laws by name, all called the same way: what a plan may name as its predictor, and what it is compared with.
 
 A law from elsewhere joins by an entry point in the group ``orrery.curve_laws``: a function with the signature of
-``CurveLaw``, named in CamelCase.
+``CurveLaw``, named in CamelCase. Laws of ``NEEDS_KERNEL`` take one keyword more, ``worth`` (n,): what pre-training is worth,
+read off a measured tangent kernel.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import difflib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 import numpy as np
 
-from orrery.laws import accept_then_stop, pooled, power, rectified
+from orrery.laws import accept_then_stop, ntk, pooled, power, rectified
 from orrery.laws.accept_then_stop import LinePosterior
 from orrery.laws.observations import check_curves
 from orrery.laws.posterior import Array, Link, Posterior
@@ -40,6 +43,27 @@ def _rectified(sizes: Array, scores: Array, at: Array, *, link: Link, noise_sd: 
 def _power(sizes: Array, scores: Array, at: Array, *, link: Link, noise_sd: Array, chance: float) -> Posterior:
     return _with_prior(
         power.fit(sizes, scores, link=link, noise_sd=noise_sd).predict(at), sizes, scores, at, link=link, chance=chance
+    )
+
+
+def _ntk_rectified(
+    sizes: Array,
+    scores: Array,
+    at: Array,
+    *,
+    link: Link,
+    noise_sd: Array,
+    chance: float,
+    worth: Array | None = None,
+) -> Posterior:
+    gap = np.zeros(len(scores)) if worth is None else worth  # without a kernel it is the power law
+    return _with_prior(
+        ntk.fit(sizes, scores, gap, link=link, noise_sd=noise_sd).predict(at),
+        sizes,
+        scores,
+        at,
+        link=link,
+        chance=chance,
     )
 
 
@@ -81,22 +105,40 @@ BUILTIN: dict[str, CurveLaw] = {
     "Pooled": _pooled,
     "RectifiedLaw": _rectified,
     "PowerLaw": _power,
+    "NTKRectified": _ntk_rectified,
     "AcceptThenStop": _accept_then_stop,
     "LastTwoPoints": _last_two,
 }
 
 
+#: Laws that take ``worth``.
+NEEDS_KERNEL = frozenset({"NTKRectified"})
+
+
+@cache
+def _entries() -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group="orrery.curve_laws")}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all laws, built in and installed, sorted."""
+    return tuple(sorted({*BUILTIN, *_entries()}))
+
+
 def curve_law(name: str) -> CurveLaw:
     """The law of that name; names of entry points extend the built-in ones and cannot replace them.
+
+    Raises:
+        ValueError: with the names that there are, and the nearest.
 
     >>> curve_law("AcceptThenStop") is BUILTIN["AcceptThenStop"]
     True
     """
     if name in BUILTIN:
         return BUILTIN[name]
-    found = {e.name: e for e in entry_points(group="orrery.curve_laws")}
-    if name not in found:
-        known = ", ".join(sorted({*BUILTIN, *found}))
-        raise ValueError(f"no learning-curve law is named {name!r}; write one of: {known}")
-    law: CurveLaw = found[name].load()
+    if name not in _entries():
+        near = difflib.get_close_matches(name.lower(), [n.lower() for n in names()], n=1, cutoff=0.5)
+        hint = next((f", such as {n}" for n in names() if near and n.lower() == near[0]), "")
+        raise ValueError(f"no learning-curve law is named {name!r}; write one of: {', '.join(names())}{hint}")
+    law: CurveLaw = _entries()[name].load()
     return law

@@ -54,6 +54,25 @@ def transfer_gap(kernel: ArrayLike, residual: ArrayLike, learning_rate: float, t
     return np.asarray(np.exp(-2 * learning_rate * np.outer(t, np.maximum(values, 0.0))) @ power_by_mode)
 
 
+def gap_of_modes(eigenvalues: ArrayLike, powers: ArrayLike, time: ArrayLike) -> Array:
+    """F for times ``time`` (k,) = eta t, shape (k,), from a kernel's eigenvalues and the residual's power along each.
+
+    What a kernel probe reports: K / n and mean squares, so that samples of different sizes give comparable numbers.
+
+    >>> gap_of_modes([2.0, 0.0], [1.0, 9.0], [0.0, 50.0]).tolist()
+    [10.0, 9.0]
+    """
+    values, power_by_mode, t = (np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (eigenvalues, powers, time))
+    if values.shape != power_by_mode.shape or values.ndim != 1 or t.ndim != 1:
+        raise ValueError(
+            f"eigenvalues have shape {values.shape}, powers {power_by_mode.shape}, time {t.shape}: give one power each"
+        )
+    for name, given in (("eigenvalues", values), ("powers", power_by_mode), ("time", t)):
+        if not np.isfinite(given).all() or (given < 0).any():
+            raise ValueError(f"{name} must be finite and >= 0; found {given.tolist()}")
+    return np.asarray(np.exp(-2 * np.outer(t, values)) @ power_by_mode)
+
+
 def fit(
     sizes: ArrayLike, losses: ArrayLike, gap: ArrayLike, *, link: Link = Link.LOG, noise_sd: ArrayLike | None = None
 ) -> PowerPosterior:

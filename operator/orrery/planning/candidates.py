@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orrery.api.plan import Accelerator, Model, PlanSpec, StrategySpec
+from orrery.laws import curve_laws
 from orrery.planning.designers import registry as designers
 from orrery.strategies import registry
 from orrery.strategies.base import Strategy
@@ -19,8 +20,8 @@ from orrery.strategies.trials import check_value
 
 #: More candidates than this are refused: forecasting them all would take longer than probing the sensible ones.
 MOST_CANDIDATES = 100_000
-#: What ``probing.predictor`` may name.
-PREDICTORS = ("Ensemble",)
+#: What ``probing.predictor`` may name: the ensemble of everything that bears on a candidate, or one learning-curve law.
+PREDICTORS = ("Ensemble", *curve_laws.names())
 
 Index = NDArray[np.intp]
 
@@ -84,7 +85,7 @@ def expand(spec: PlanSpec) -> Space:
         raise InvalidPlan(f"spec.probing.designer is {e}") from None
     if spec.probing.predictor not in PREDICTORS:
         raise InvalidPlan(
-            f"spec.probing.predictor is '{spec.probing.predictor}': write {' or '.join(PREDICTORS)}, or leave it out"
+            f"spec.probing.predictor is '{spec.probing.predictor}': write one of {', '.join(PREDICTORS)}, or leave it out"
         )
     grids = {s.name: _grid(s) for s in spec.strategies}
     excluded = {(e.model, e.strategy) for e in spec.exclude}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,9 +14,12 @@ from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.memory import adapter_parameters, training_memory
 from orrery.costs.work import Work
+from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
+from orrery.laws.ntk import gap_of_modes
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.strategies import registry
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
+from orrery.strategies.law_curves import FineTunedCurves, LawCurves
 from orrery.strategies.shot_curves import ZERO_SHOT
 from orrery.strategies.tokens import TokenCounts, count_tokens, facts_of, request_flops, serving_bytes
 from orrery.strategies.trials import (
@@ -31,13 +34,17 @@ from orrery.strategies.trials import (
     observed,
     parameters_of,
 )
-from orrery.strategies.tuning_curves import Points, TuningCurves, passes
+from orrery.strategies.tuning_curves import Points, TuningCurves, passes, update_steps
 
 BATCH_SIZE = 16
 #: Training examples that stand in until a probe has counted them.
 _UNKNOWN_EXAMPLES = 1000
 #: Proposals of one group: more would not be told apart, and each costs a pass over all configurations.
 _MOST_PROPOSALS = 64
+#: The predictor that joins the laws with all that bears on them; any other name is that of a learning-curve law.
+ENSEMBLE = "Ensemble"
+#: Examples a kernel probe samples at most, and what is expected of it, as a share of each forecast's sd; by assumption.
+KERNEL_SAMPLE, _KERNEL_TELLS = 32, 0.2
 #: A remark is made when the best configuration is this likely to be worse than the model as it is.
 _LIKELY = 0.5
 
@@ -114,10 +121,26 @@ class FineTuning:
             )
             for j, (n, p) in enumerate(open_)
         ]
-        return [*self._proxy(group, curves, targets, int(full.max()), done), *proposals]
+        if isinstance(curves, TuningCurves):
+            return [*self._proxy(group, curves, targets, int(full.max()), done), *proposals]
+        return [*self._kernel(group, curves, targets, int(full.max()), done), *proposals]
+
+    def _kernel(
+        self, group: Group, curves: FineTunedCurves, targets: Points, examples: int, done: set[Identity]
+    ) -> list[Proposal]:
+        """The tangent kernel of the untuned model, for the law that reads it: one backward pass over a small sample."""
+        parameters = self._trained_parameters(group.columns, 0)
+        trial = make_trial(group, self.type, parameters, examples=examples, method=Method.KERNEL)
+        measured = any(e.trial.fidelity.method is Method.KERNEL for e in group.evidence)
+        if group.probing.predictor not in NEEDS_KERNEL or measured or identity(trial) in done:
+            return []
+        mean, sd = curves.predict(targets)
+        sample = self.training_flops(group, {"epochs": "1"}, KERNEL_SAMPLE)
+        median = float(group.link.inverse(mean.mean()))
+        return [Proposal(trial, _KERNEL_TELLS * sd, sample, sample, median)]
 
     def _proxy(
-        self, group: Group, curves: TuningCurves, targets: Points, examples: int, done: set[Identity]
+        self, group: Group, curves: FineTunedCurves, targets: Points, examples: int, done: set[Identity]
     ) -> list[Proposal]:
         """A light head on the frozen features of all examples: one pass over the data, no training.
 
@@ -194,29 +217,27 @@ class FineTuning:
         """Configurations by their parameters, each on a number of examples."""
         return _points([(self, parameters, n) for parameters, n in configurations])
 
-    def curves(self, group: Group) -> TuningCurves:
-        """The joint distribution of scores, given everything that was trained on this model."""
+    def curves(self, group: Group) -> FineTunedCurves:
+        """The joint distribution of scores, given everything that was trained on this model, by the plan's predictor."""
+        named = group.probing.predictor != ENSEMBLE
+        methods = ((Method.DIRECT, True),) if named else ((Method.DIRECT, True), (Method.PROXY, False))
         asked: list[tuple[FineTuning | None, Mapping[str, str], float]] = []
         seen: list[tuple[float, float]] = []
         for strategy in _kin(group):
-            for method, kind in ((Method.DIRECT, strategy), (Method.PROXY, None)):
+            for method, trained in methods:
                 for e in measured_by(group.evidence, strategy.type, method):
                     score = observed(e.result, group.link)
                     if score is not None:
+                        kind = strategy if trained else None
                         asked.append((kind, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
                         seen.append(score)
-        values, noise = np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
-        head = group.model.architecture is Architecture.ENCODER
-        return TuningCurves(
-            head,
-            self._zero_shot(group),
-            _points(asked),
-            values,
-            noise,
-            group.link,
-            group.chance,
-            seed=group.probing.seed,
-        )
+        points, values, noise = _points(asked), np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
+        measured = self._zero_shot(group), points, values, noise, group.link, group.chance
+        if named:
+            law = curve_law(group.probing.predictor)
+            worth = _worth(group, self.harmful_rate) if group.probing.predictor in NEEDS_KERNEL else None
+            return LawCurves(law, *measured, worth=worth)
+        return TuningCurves(group.model.architecture is Architecture.ENCODER, *measured, seed=group.probing.seed)
 
     @staticmethod
     def _zero_shot(group: Group) -> tuple[float, float] | None:
@@ -246,6 +267,28 @@ class FineTuning:
         size = np.array([float(examples)])
         seen = size * passes(size, np.array([float(parameters.get("epochs", 1.0))]))
         return float(training_flops(facts_of(group), self.training, counts.input + counts.output, seen)[0])
+
+
+def _worth(group: Group, harmful_rate: float) -> Callable[[Points], Array] | None:
+    """F of LENSLLM for configurations, from the measured kernel: what learning rate x steps in the kernel regime leave."""
+    modes = next(
+        (
+            np.array([float(v) for v in e.result.kernel])
+            for e in group.evidence
+            if e.trial.fidelity.method is Method.KERNEL and len(e.result.kernel) >= 2
+        ),
+        None,
+    )
+    if modes is None:
+        return None
+    half = len(modes) // 2
+    values, powers = modes[:half], modes[half : 2 * half]
+
+    def worth(points: Points) -> Array:
+        rate = harmful_rate * np.exp(points.learning_rate)
+        return gap_of_modes(values, powers, rate * update_steps(np.exp(points.examples), np.exp(points.epochs)))
+
+    return worth
 
 
 def sampling_sd(group: Group, mean: Array, items: int) -> Array:

@@ -20,6 +20,7 @@ from scipy.special import ndtr
 from orrery.laws import shots as shots_law
 from orrery.laws._shots_forms import COMPONENTS, ShotsPrior
 from orrery.laws.posterior import Array, Link, Posterior
+from orrery.laws.priors import shipped_shots_prior
 from orrery.strategies.base import Group
 from orrery.strategies.trials import direct, evaluation_size, observed, parameters_of
 
@@ -85,7 +86,7 @@ def predict(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], at:
         process = _LossCurves(curves, at, seen)
         return Posterior(process.mean.reshape(shape), np.sqrt(np.diag(process.cov)).reshape(shape), group.link)
     mean, sd = np.empty(shape), np.empty(shape)
-    for rows, prior in _kinds(curves):
+    for rows, prior in _kinds(group, curves):
         post = _fit_shares(rows, [seen], group.chance, prior).predict(np.asarray(at, dtype=np.float64))
         mean[rows], sd[rows] = post.mean, post.sd
     return Posterior(mean, sd, group.link)
@@ -111,7 +112,7 @@ def what_it_would_tell(
     items = evaluation_size(group)
     points = sorted({k for _, k in asked})
     shifts, medians = np.zeros((len(asked), len(curves), len(at))), np.zeros(len(asked))
-    for rows, prior in _kinds(curves):
+    for rows, prior in _kinds(group, curves):
         ahead = _fit_shares(rows, [seen], group.chance, prior)
         score = ahead.predict(np.asarray(points, dtype=np.float64), items=items)
         here = [(q, own, k) for q, (own, k) in enumerate(asked) if any(c in rows for c in own)]
@@ -134,17 +135,22 @@ def probability_hurts(group: Group, curves: Sequence[Curve], seen: Sequence[Meas
     if group.link is not Link.LOGIT:
         return _LossCurves(curves, at, seen).probability_hurts()
     worse = np.zeros((len(curves), len(at)))
-    for rows, prior in _kinds(curves):
+    for rows, prior in _kinds(group, curves):
         fit = _fit_shares(rows, [seen], group.chance, prior)
         worse[rows] = np.stack([fit.probability_hurts(float(k)) for k in at], axis=1)
     return worse
 
 
-def _kinds(curves: Sequence[Curve]) -> list[tuple[list[int], ShotsPrior]]:
-    """Curves that share strength, with their prior: those with random demonstrations, and those with retrieved ones."""
+def _kinds(group: Group, curves: Sequence[Curve]) -> list[tuple[list[int], ShotsPrior]]:
+    """Curves that share strength, with their prior: those with random demonstrations, and those with retrieved ones.
+
+    The prior of random ones is learned from measured curves, never from those of the plan's own task.
+    """
+    builtin = group.task.dataset.source.builtin
     random = [i for i, (retriever, _) in enumerate(curves) if retriever == "random"]
     retrieved = [i for i in range(len(curves)) if i not in random]
-    return [(rows, prior) for rows, prior in ((random, ShotsPrior()), (retrieved, _RETRIEVED)) if rows]
+    prior_of_random = shipped_shots_prior(None if builtin is None else builtin.name)
+    return [(rows, prior) for rows, prior in ((random, prior_of_random), (retrieved, _RETRIEVED)) if rows]
 
 
 def _fit_shares(

@@ -26,6 +26,7 @@ from orrery.strategies import shot_curves
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.fine_tuning import DATA_PERCENT, EPOCHS, RANK, learning_rate, sampling_sd
 from orrery.strategies.in_context.forecast import STRATEGY as IN_CONTEXT
+from orrery.strategies.law_curves import FineTunedCurves
 from orrery.strategies.lora.forecast import STRATEGY as LORA
 from orrery.strategies.trials import (
     attempted,
@@ -37,7 +38,7 @@ from orrery.strategies.trials import (
     observed,
     parameters_of,
 )
-from orrery.strategies.tuning_curves import Points, TuningCurves, seed_sd
+from orrery.strategies.tuning_curves import Points, seed_sd
 
 Index = NDArray[np.intp]
 T = TypeVar("T")
@@ -198,7 +199,7 @@ class _Joint:
         self.size = len(self.rows)
         self._tunings = _distinct((r[0], r[1]) for r in self.rows)
         self._tuning = np.array([self._tunings[r[0], r[1]] for r in self.rows], dtype=np.intp)
-        self._curves: TuningCurves = LORA.curves(group)
+        self._curves: FineTunedCurves = LORA.curves(group)
         self._points: Points = LORA.points_of([(dict(t), float(n)) for t, n in self._tunings])
         mean, sd = self._curves.predict(self._points)
         self._tuned_sd = sd

@@ -1,0 +1,144 @@
+"""Predictors on measured grids: forecast the full trainings from zero-shot, the proxy and what trained on less.
+
+    python -m tests.benchmarks.predictors --data tests/benchmarks/measured --json OUT
+
+Every builtin task whose exhaustive grid is in DIR, and each model of it, is a case. Known
+are zero-shot, the proxies, and every training on at most ``SHARES`` of the data; forecast is every training on all of it. Nothing
+is run. Per predictor (``probing.predictor``; ``EnsembleWithoutProxy`` does not see the proxies): mean |error| in points, share inside the 90 % interval (widened by the truth's own
+sampling error), and rank correlation over a case's configurations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from orrery.api.probe import Method, TaskFacts, Trial, TrialResult
+from orrery.planning.candidates import PREDICTORS, expand
+from orrery.planning.evidence import gather
+from orrery.planning.forecasts import Groups
+from orrery.planning.types import Facts
+from orrery.strategies.base import Evidence
+from tests.benchmarks import harness
+from tests.benchmarks.grids import TASKS, plan
+
+NAMES = (PREDICTORS[0], "EnsembleWithoutProxy", *PREDICTORS[1:])
+SHARES = (0.05, 0.3)  #: of the training examples that may have been trained on
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model on one task."""
+
+    task: str
+    model: str
+    rows: list[dict[str, Any]]
+    facts: TaskFacts
+
+
+def cases(data: Path) -> Iterator[Case]:
+    """Every model of every task that was measured in full."""
+    for task in TASKS:
+        name = f"{task.rpartition('/')[2]}.json"
+        if not (data / "grid" / name).exists():
+            continue
+        grid = json.loads((data / "grid" / name).read_text())
+        probes = data / "probes" / name
+        more = json.loads(probes.read_text())["rows"] if probes.exists() else {}
+        rows = [*grid["rows"].values(), *more.values()]
+        for model in sorted({r["model"] for r in rows}):
+            yield Case(
+                task, model, [r for r in rows if r["model"] == model], TaskFacts.model_validate(grid["task_facts"])
+            )
+
+
+def score(case: Case, predictor: str, share: float) -> dict[str, Any] | None:
+    """One predictor's figures on one case; None when nothing is left to forecast."""
+    blind = predictor == "EnsembleWithoutProxy"
+    spec = plan(case.task, probing={"evaluationItems": 200, "predictor": PREDICTORS[0] if blind else predictor}).spec
+    space, known = expand(spec), gather(spec, [], Facts())
+    known.task_facts = case.facts
+    most = share * case.facts.train_examples
+    truth: dict[str, TrialResult] = {}
+    for row in case.rows:
+        trial, result = Trial.model_validate(row["trial"]), TrialResult.model_validate(row["result"])
+        n = trial.fidelity.training_examples
+        if blind and trial.fidelity.method is Method.PROXY:
+            continue
+        trained = trial.strategy not in ("ZeroShot", "InContext") and trial.fidelity.method is Method.DIRECT
+        if not trained or n <= most:
+            known.evidence.setdefault(case.model, []).append(Evidence(trial, result, "cpu"))
+        elif n == case.facts.train_examples and result.score is not None:
+            truth[trial.name] = result
+    errors, inside, told, was = [], [], [], []
+    groups = Groups(spec, space, known)
+    names = {r["candidate"]: r["trial"]["name"] for r in case.rows if "candidate" in r}
+    for g, group in enumerate(space.groups):
+        if group.model.name != case.model or group.plugin.training is None or group.refusal is not None:
+            continue
+        post = group.plugin.forecast(groups.build(g)).posterior
+        for i in range(group.size):
+            found = truth.get(names.get(space.label(group.first + i), ""))
+            if found is None or found.score is None:
+                continue
+            real, guess = float(found.score), float(post.median()[i])
+            sampling = 1 / max(found.items * guess * (1 - guess), 0.5)
+            z = (float(post.link.forward(np.clip(real, 0.5 / found.items, 1 - 0.5 / found.items))) - post.mean[i]) / (
+                post.sd[i] ** 2 + sampling
+            ) ** 0.5
+            errors.append(100 * abs(real - guess))
+            inside.append(abs(z) <= 1.645)
+            told.append(guess)
+            was.append(real)
+    if len(errors) < 2:
+        return None
+    order = float(spearmanr(told, was).statistic) if len(set(told)) > 1 else 0.0
+    return {
+        "task": case.task.rpartition("/")[2],
+        "model": case.model,
+        "share": share,
+        "predictor": predictor,
+        "mae": fmean(errors),
+        "coverage90": fmean(inside),
+        "spearman": order if np.isfinite(order) else 0.0,
+        "n": len(errors),
+    }
+
+
+def measure(data: Path) -> harness.Outcome:
+    """All cases and predictors."""
+    rows = [
+        row
+        for case in cases(data)
+        for share in SHARES
+        for predictor in NAMES
+        if (row := score(case, predictor, share)) is not None
+    ]
+    summary: dict[str, float] = {}
+    table = []
+    for predictor in NAMES:
+        for share in SHARES:
+            mine = [r for r in rows if r["predictor"] == predictor and r["share"] == share]
+            if not mine:
+                continue
+            means = {k: fmean(r[k] for r in mine) for k in ("mae", "coverage90", "spearman")}
+            table.append({"predictor": predictor, "share": share, **means, "cases": len(mine)})
+            summary |= {f"{predictor}.{share:g}.{k}": v for k, v in means.items()}
+    return harness.Outcome(rows, summary, [("predictors", table)])
+
+
+def main() -> None:
+    """See the module's docstring."""
+    args = harness.arguments(__doc__, data="folder with grid/ and probes/, such as tests/benchmarks/measured")
+    harness.run("predictors", args, lambda: measure(args.data))
+
+
+if __name__ == "__main__":
+    main()
