@@ -27,7 +27,7 @@ from orrery.local.publish import check_inputs, publish, write_inputs
 from orrery.local.reuse import copy_measurements
 from orrery.local.store import REPORT, SPEC, AttemptFolder, Store
 from orrery.planning.reports import left_to_do
-from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, Step
+from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, Step, is_confirming
 
 Advance = Callable[[AdaptationPlan, Sequence[ProbeRecord], PriceList, Facts], Step]
 
@@ -114,8 +114,14 @@ def without_starts(step: Step, records: Sequence[ProbeRecord]) -> Step:
     """The step of a run that is ending: what it would have started is not, and no money is set aside for it."""
     spend = step.status.spend
     if spend is not None:
-        spend = spend.model_copy(update={"reserved": sum((record.reserved for record in records), Decimal(0))})
-    return replace(step, start=(), status=step.status.model_copy(update={"spend": spend}))
+        held = sum((record.reserved for record in records if not record.confirming), Decimal(0))
+        spend = spend.model_copy(update={"reserved": held})
+    confirmation = step.status.confirmation
+    if confirmation is not None:
+        held = sum((record.reserved for record in records if record.confirming), Decimal(0))
+        confirmation = confirmation.model_copy(update={"reserved": held})
+    told = step.status.model_copy(update={"spend": spend, "confirmation": confirmation})
+    return replace(step, start=(), status=told)
 
 
 class _Run:
@@ -151,7 +157,8 @@ class _Run:
             records = self.store.records()
             running = self._in_flight()
             out_of_time = self._out_of_time()
-            step = self.advance(*self._question(records, out_of_time), self.prices, self.facts)
+            facts = replace(self.facts, out_of_time=out_of_time)
+            step = self.advance(*self._question(records, out_of_time), self.prices, facts)
             ending = bool(self.stop.asked) or out_of_time
             if ending:
                 step = without_starts(step, records)
@@ -210,14 +217,24 @@ class _Run:
         return attempt
 
     def _within_budget(self, request: ProbeRequest) -> None:
-        """The budget is the planner's to keep; here it is checked once more, where the money is about to be spent."""
+        """The budgets are the planner's to keep; here they are checked once more, where the money is about to be spent."""
+        confirming, budgets = is_confirming(request.spec), self.plan.spec
+        cap, field = budgets.budget.max_probe_cost, "spec.budget.maxProbeCost"
+        if confirming:
+            cap = budgets.confirm.budget.max_cost if budgets.confirm.budget is not None else Decimal(0)
+            field = "spec.confirm.budget.maxCost"
         spent = sum(
-            (a.record.cost if a.record.ended else a.record.reserved for a in self.store.all_attempts()), Decimal(0)
+            (
+                a.record.cost if a.record.ended else a.record.reserved
+                for a in self.store.all_attempts()
+                if is_confirming(self.store.spec(a.folder / SPEC)) is confirming
+            ),
+            Decimal(0),
         )
-        if spent + request.reservation > self.plan.spec.budget.max_probe_cost:
+        if spent + request.reservation > cap:
             raise StateError(
                 f"the planner asked for {request.name} with {request.reservation} on top of {spent}, beyond "
-                f"spec.budget.maxProbeCost {self.plan.spec.budget.max_probe_cost}; nothing was started, please report this"
+                f"{field} {cap}; nothing was started, please report this"
             )
 
     def _wait(self, running: Sequence[AttemptFolder]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from orrery.api.plan import AdaptationPlan, OnExceeded, PlanSpec
+from orrery.api.plan import AdaptationPlan, ConfirmMode, OnExceeded, PlanSpec
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Outcome
 from orrery.api.status import PlanStatus
 from orrery.costs.prices import PriceMissing, Prices
 from orrery.planning import status
 from orrery.planning.candidates import InvalidPlan, Space, expand
+from orrery.planning.confirm import Confirmed, Confirming, in_flight
 from orrery.planning.decision import Decision, decide
 from orrery.planning.designers import registry
 from orrery.planning.designers.base import Design
@@ -53,13 +54,14 @@ def advance(
     """
     facts = facts or Facts()
     records = sorted(measurements, key=lambda r: r.name)
-    purse = Purse.of(plan.spec, records)
+    searching = [r for r in records if not r.confirming]
+    purse = Purse.of(plan.spec, searching)
     try:
         situation, groups, clock, table = _assess(plan.spec, records, prices, facts)
     except (InvalidPlan, PriceMissing) as problem:
         return _invalid(plan, prices, records, purse, str(problem))
     known = situation.known
-    flying = any(r.state in IN_FLIGHT for r in records)
+    flying = any(r.state in IN_FLIGHT for r in searching)
 
     start: list[ProbeRequest] = []
     design: Design | None = None
@@ -83,7 +85,28 @@ def advance(
         start += design.start
         unaffordable = unaffordable if unaffordable is not None else design.unaffordable
 
-    verdict = _verdict(plan.spec, situation, purse, records, start, design, unaffordable, flying, table.currency)
+    verdict = _verdict(plan.spec, situation, purse, searching, start, design, unaffordable, flying, table.currency)
+    confirmed: Confirmed | None = None
+    if plan.spec.confirm.mode is ConfirmMode.AUTOMATIC:
+        chosen = None if verdict.stalled else situation.decision.chosen
+        confirming = Confirming(
+            plan.spec,
+            situation.space,
+            known,
+            situation.columns,
+            groups,
+            clock,
+            table,
+            [r for r in records if r.confirming],
+            facts.out_of_time,
+        )
+        confirmed = confirming.follow_up(chosen, verdict.finished and not plan.spec.suspend)
+        if confirmed.start is not None:
+            start.append(confirmed.start)
+        if confirmed.busy and verdict.finished:
+            verdict = Verdict("Confirming", confirmed.status.message, False, budget_left=verdict.budget_left)
+    if in_flight(records) and verdict.finished:  # of an earlier answer: it is paid for, and waited for
+        verdict = replace(verdict, finished=False)
     reasons = Reasons.of(
         plan.spec.objective, plan.spec.task.metric, situation.columns, situation.decision, table.currency
     )
@@ -91,9 +114,10 @@ def advance(
     feasible = _feasible(situation, verdict)
     stated = PlanStatus(
         phase=_phase(verdict, feasible, bool(records or start)),
-        conditions=status.conditions(verdict, feasible),
+        conditions=status.conditions(verdict, feasible) + ([confirmed.condition] if confirmed is not None else []),
         progress=status.progress(records, sum(r.attempt == 1 for r in start), _remaining(design, verdict)),
         spend=status.spend(table.currency, purse, known, situation.exhaustive),
+        confirmation=confirmed.status if confirmed is not None else None,
         recommendation=None if verdict.stalled else answer.recommendation(verdict),
         alternatives=answer.alternatives(),
         frontier=answer.frontier(),
@@ -237,6 +261,8 @@ def _phase(verdict: Verdict, feasible: bool | None, begun: bool) -> status.Phase
         return "Failed" if verdict.reason == "BudgetExhausted" else "Stalled"
     if verdict.reason == "Suspended":
         return "Suspended"
+    if verdict.reason == "Confirming":
+        return "Confirming"
     if not verdict.finished:
         return "Probing" if begun else "Pending"
     return "Answered" if feasible else "Infeasible"

@@ -67,7 +67,9 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
     ours = [
         (models[key], r)
         for r in sorted(records, key=lambda r: r.name)
-        if (key := digest(model_identity(r.spec.model))) in models and digest(data_identity(r.spec.task)) == task
+        if not r.confirming
+        and (key := digest(model_identity(r.spec.model))) in models
+        and digest(data_identity(r.spec.task)) == task
     ]
     reports = {r.name: rep for _, r in ours if (rep := _believable(known, r)) is not None}
     _settle_data(known, facts, reports)

@@ -33,9 +33,9 @@ class Purse:
     probes_left: int
 
     @staticmethod
-    def of(spec: PlanSpec, records: Sequence[ProbeRecord]) -> Purse:
-        """The purse after everything the records say was paid or set aside."""
-        own = sorted((r for r in records if not r.reused), key=lambda r: r.name)
+    def of(spec: PlanSpec, records: Sequence[ProbeRecord], *, confirming: bool = False) -> Purse:
+        """The purse after everything the records say was paid or set aside, for looking for an answer or for confirming it."""
+        own = sorted((r for r in records if not r.reused and r.confirming is confirming), key=lambda r: r.name)
         flying = [r for r in own if r.state in IN_FLIGHT]
         limit = spec.budget.max_accelerator_seconds
         counts = {a.name: a.count for a in spec.accelerators}

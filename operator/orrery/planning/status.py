@@ -38,7 +38,7 @@ from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRecord, ProbeState, ResultRow
 
 Truth = Literal["True", "False", "Unknown"]
-Phase = Literal["Pending", "Probing", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"]
+Phase = Literal["Pending", "Probing", "Confirming", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"]
 MOST_ALTERNATIVES = 10
 #: Below this, money is reported as nothing.
 _DUST = 1e-9

@@ -12,6 +12,14 @@ from orrery.api.probe import ProbeSpec, Report, TaskFacts
 from orrery.api.quantities import Interval
 from orrery.api.status import PlanStatus
 
+#: Seeds of confirming runs begin here, past all that ``probing.seed`` and its repetitions can be; below 2^32.
+CONFIRMING_SEED = 2**31 + 16
+
+
+def is_confirming(spec: ProbeSpec) -> bool:
+    """Whether a probe confirms an answer rather than looks for one."""
+    return all(trial.seed >= CONFIRMING_SEED for trial in spec.trials)
+
 
 class ProbeState(StrEnum):
     """Where a probe's latest attempt stands."""
@@ -21,6 +29,7 @@ class ProbeState(StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"  #: a complete report
     FAILED = "Failed"  #: the latest attempt ended without a complete report; its partial report counts
+    INTERRUPTED = "Interrupted"  #: likewise, and not by its own doing: preempted, deleted, or its plan's time was over
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,11 @@ class ProbeRecord:
     reason: str = ""
     message: str = ""
 
+    @property
+    def confirming(self) -> bool:
+        """Whether it confirms an answer: it is no evidence, and has a budget of its own."""
+        return is_confirming(self.spec)
+
 
 @dataclass(frozen=True)
 class ProbeRequest:
@@ -63,6 +77,7 @@ class Facts:
 
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
     task: TaskFacts | None = None
+    out_of_time: bool = False  #: the plan may not probe any longer
 
 
 @dataclass(frozen=True)
