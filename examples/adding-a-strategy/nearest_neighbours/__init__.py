@@ -1,0 +1,1 @@
+"""Answer as the most similar training examples do: no training, no demonstrations, one embedding a request."""
