@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.planning.advance import _assess, advance
-from orrery.planning.designers import registry
+from orrery.planning.designers import expected_value, registry, repeats
 from orrery.planning.designers.expected_value import _Search
 from orrery.planning.designers.scene import Scene
 from orrery.planning.reservation import Purse
@@ -39,6 +39,14 @@ LADDER: dict[str, Any] = {
     ],
     "objective": {"goal": "MaximizeQuality"},
     "budget": {"maxProbeCost": "10"},
+}
+#: In-context learning beside one training.
+SMALL: dict[str, Any] = LADDER | {
+    "strategies": [
+        {"name": "zero-shot", "type": "ZeroShot"},
+        {"name": "in-context", "type": "InContext", "grid": [{"name": "shots", "values": [1, 8]}]},
+        lora(epochs=[1]),
+    ]
 }
 FACTS = Facts(task=World().task_facts)
 
@@ -188,3 +196,48 @@ def test_what_runs_is_taken_as_seen_when_the_next_probe_is_chosen() -> None:
     assert narrower[np.array(runs)].all() and not narrower[~np.array(runs)].any()
     second = advance(plan, [flying], PRICES, FACTS).start
     assert [r.spec.model.name for r in second] == [m for m in ("small", "other") if m != first.spec.model.name]
+
+
+CONTESTED = LADDER | {
+    "strategies": [lora(learningRate=["1e-3"], epochs=[2, 3], rank=[8])],
+    "objective": {"goal": "MaximizeQuality"},
+}
+
+
+def seeds_of(done: Run, size: int) -> list[int]:
+    return sorted(t.seed for r in done.records for t in r.spec.trials if t.fidelity.training_examples == size)
+
+
+def test_contested_candidates_are_measured_under_other_seeds_where_the_plan_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two candidates as good as each other, and a lottery that is larger than their difference."""
+    monkeypatch.setattr(repeats, "TRAINING_SD", 0.5)
+    monkeypatch.setattr(expected_value, "POINTS_FOR_EXHAUSTIVE", 0.1)
+    one, three = (
+        drive(
+            make_plan(**CONTESTED, probing={"seeds": seeds, "seed": 5}), PRICES, World(seed=3, lottery=0.5), facts=FACTS
+        )
+        for seeds in (1, 3)
+    )
+    assert set(seeds_of(one, 400)) == {5}
+    assert set(seeds_of(three, 400)) > {5} and max(seeds_of(three, 400)) <= 7
+    trials = [(t.name, t.seed) for r in three.records for t in r.spec.trials]
+    assert len(trials) == len(set(trials)), "the same seed twice"
+
+
+def test_repeats_are_worth_nothing_where_seeds_hardly_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "TRAINING_SD", 0.0)
+    monkeypatch.setattr(expected_value, "POINTS_FOR_EXHAUSTIVE", 0.1)
+    done = drive(make_plan(**CONTESTED, probing={"seeds": 8}), PRICES, World(seed=3), facts=FACTS)
+    assert set(seeds_of(done, 400)) == {0}
+
+
+def test_one_bad_seed_closes_no_candidate() -> None:
+    """Training on 16 examples went as badly as it can; the candidate is the best by far, and is found all the same."""
+    world = World(seed=3, overrides={("small", "LoRA"): 0.95, ("small", "InContext"): 0.6}, unlucky={(16, 0): -9.0})
+    plan = make_plan(**(SMALL | {"probing": {"designer": "ExpectedValue"}}))
+    done = drive(plan, PRICES, world, facts=FACTS)
+    assert done.last.status.recommendation is not None
+    assert done.last.status.recommendation.strategy == "lora"
+    assert any(n > 16 for _, _, n in asked(done.records))

@@ -94,6 +94,8 @@ class World:
     items: int = 200
     behaviour: Behaviour = always_ok
     utilisation: float = 0.5
+    lottery: float = 0.0  #: link-scale sd between seeds of a training
+    unlucky: dict[tuple[int, int], float] = field(default_factory=dict)  #: (training size, seed): what luck adds to it
     overrides: dict[tuple[str, str], float] = field(default_factory=dict)  #: (model, strategy): its best quality
 
     @property
@@ -122,7 +124,8 @@ class World:
             best = {"learningRate": "0.001", "epochs": "1"}
             ahead = 0.3 * _normal(self.seed, name, "proxy")
             return _share(self._tuned(name, "LoRA", start, best, n) + ahead)
-        return _share(self._tuned(name, trial.strategy, start, p, n))
+        luck = self.lottery * _normal(self.seed, name, sorted(p.items()), n, trial.seed)
+        return _share(self._tuned(name, trial.strategy, start, p, n) + luck + self.unlucky.get((n, trial.seed), 0.0))
 
     def _shots(self, name: str, start: float, k: int, retriever: str) -> float:
         lift = 1.3 + 0.5 * _normal(self.seed, name, "gain") + (0.5 if retriever != "random" else 0.0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from orrery.laws.posterior import Array, Link, Posterior
 from orrery.planning import value
 from orrery.planning.decision import Decision, decide, sense
 from orrery.planning.designers.base import Design
+from orrery.planning.designers.repeats import repeats
 from orrery.planning.designers.scene import Batch, Option, Scene, busy
 from orrery.planning.forecasts import Columns
 from orrery.planning.reservation import Purse
@@ -147,7 +149,10 @@ class _Search:
     def _proposals(self, g: int, more: Sequence[Evidence]) -> Sequence[Proposal]:
         key = g, len(more)
         if key not in self._proposed:
-            self._proposed[key] = self.scene.space.groups[g].plugin.proposals(self.scene.groups.build(g, more))
+            scene, plugin = self.scene, self.scene.space.groups[g].plugin
+            view, rows = scene.groups.build(g, more), scene.space.rows(g, 0)
+            again = repeats(plugin, view, scene.columns.quality.sd[rows], scene.open[rows])
+            self._proposed[key] = [*plugin.proposals(view), *again]
         return self._proposed[key]
 
     def _options(self, columns: Columns, decision: Decision, only: str | None = None) -> list[Valued]:
@@ -269,8 +274,11 @@ class _Search:
         self._imagined.setdefault(model, []).append(Evidence(trial, result, accelerator))
 
     def _expected_score(self, model: str, trial: Trial) -> float:
-        """Median score of a trial in flight, from the strategy that proposed it; its group's mean when none does."""
+        """Median score of a trial in flight: as under another seed, or from the strategy that proposes it; else a mean."""
         scene = self.scene
+        before = [e.result.score for e in scene.known.evidence.get(model, ()) if identity(e.trial) == identity(trial)]
+        if any(score is not None for score in before):
+            return fmean(float(score) for score in before if score is not None)
         for g, group in enumerate(scene.space.groups):
             if group.model.name == model and group.refusal is None:
                 for p in self._proposals(g, ()):

@@ -103,7 +103,7 @@ def arms(scene: Scene, sizes: Sizes = plan_sizes) -> list[Arm]:
         scoring = each * evaluation_size(view)
         for i in np.flatnonzero(admitted).tolist():
             rungs = []
-            full = _full_size(view, i) if group.plugin.training is not None else 0
+            full = full_size(view, i) if group.plugin.training is not None else 0
             ladder = [*sizes(view.probing.fidelities, full), full] if full else [0]
             parameters = {k: v[i] for k, v in view.columns.items() if k != _SIZE}
             for n in ladder if view.task_facts is not None else ladder[:1]:
@@ -121,7 +121,8 @@ def arms(scene: Scene, sizes: Sizes = plan_sizes) -> list[Arm]:
     return [all_arms[i] for i in order]
 
 
-def _full_size(view: Group, i: int) -> int:
+def full_size(view: Group, i: int) -> int:
+    """Training examples that configuration ``i`` of a strategy that trains asks for."""
     total = view.task_facts.train_examples if view.task_facts is not None else _UNKNOWN_EXAMPLES
     share = int(view.columns[_SIZE][i]) if _SIZE in view.columns else 100
     return max(1, share * total // 100)
