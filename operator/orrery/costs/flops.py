@@ -2,7 +2,8 @@
 
 Sources: 6 P per training token and 2 P per inference token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1); adapters
 skip the weight gradients of frozen matrices, which leaves about 4 P; recomputing activations adds a forward pass, 2 P.
-Attention adds 4 * layers * width * S^2 per sequence and forward pass, which is not proportional to P.
+Attention adds 4 * layers * width * S^2 per sequence and forward pass, which is not proportional to P. P counts what a token
+is multiplied with (``ModelFacts.active_parameters``): of routed experts those it is sent to, and no table it is looked up in.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ _PARAMETER_PASSES = {Training.FULL: 6.0, Training.ADAPTER: 4.0, Training.QUANTIZ
 _ATTENTION_PASSES = 3.0
 
 
+def active_parameters(facts: ModelFacts) -> float:
+    """Parameters that a token is multiplied with; all of them where the model's facts do not say otherwise."""
+    return float(facts.active_parameters or facts.parameters)
+
+
 def attention_flops(facts: ModelFacts, sequence_tokens: ArrayLike) -> Array:
     """FLOPs of one forward pass of attention scores and mixing over one sequence; 0 where the shape is unknown."""
     s = np.asarray(sequence_tokens, dtype=np.float64)
@@ -44,7 +50,7 @@ def inference_flops(facts: ModelFacts, prompt_tokens: ArrayLike, output_tokens: 
     220000000.0
     """
     tokens = np.asarray(prompt_tokens, dtype=np.float64) + np.asarray(output_tokens, dtype=np.float64)
-    return 2.0 * facts.parameters * tokens + attention_flops(facts, tokens)
+    return 2.0 * active_parameters(facts) * tokens + attention_flops(facts, tokens)
 
 
 def training_flops(
@@ -65,4 +71,4 @@ def training_flops(
     n = np.asarray(examples, dtype=np.float64)
     passes = _PARAMETER_PASSES[training] + (2.0 if checkpointing else 0.0)
     attention = _ATTENTION_PASSES + (1.0 if checkpointing else 0.0)
-    return n * (passes * facts.parameters * s + attention * attention_flops(facts, s))
+    return n * (passes * active_parameters(facts) * s + attention * attention_flops(facts, s))

@@ -5,18 +5,16 @@ Neither torch nor transformers: a model's sizes are in its ``config.json`` and i
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from orrery.api.catalogue import MODELS
 from orrery.api.plan import AdaptationPlan, Model, ModelFacts
 from orrery.api.sources import HuggingFaceSource
+from orrery.costs.architecture import read_folder
 from orrery.planning.types import Facts
 from orrery.probes.data import read_task
 from orrery.probes.errors import DataError, ProbeError
@@ -77,36 +75,7 @@ def model_facts(model: Model, roots: SourceRoots) -> ModelFacts | None:
 
 def folder_facts(folder: Path) -> ModelFacts | None:
     """Sizes of a model in the Hugging Face layout, or None when the folder does not tell its number of parameters."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    config = config.get("text_config") or config  # multimodal models keep the language model's sizes one level down
-    heads = config.get("num_attention_heads")
-    parameters = sum(_parameters(path) for path in sorted(folder.glob("*.safetensors")))
-    try:
-        return ModelFacts(
-            parameters=parameters,
-            layers=config.get("num_hidden_layers"),
-            hidden_size=config.get("hidden_size"),
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            vocabulary_size=config.get("vocab_size"),
-            context_length=config.get("max_position_embeddings"),
-        )
-    except ValidationError:
-        return None
-
-
-def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file, from its header: eight bytes of length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 100_000_000)))
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    return read_folder(folder).facts
 
 
 def _cached(source: HuggingFaceSource) -> Path | None:

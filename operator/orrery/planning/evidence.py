@@ -31,6 +31,8 @@ from orrery.strategies.base import Evidence
 from orrery.strategies.trials import Identity, identity
 
 IN_FLIGHT = (ProbeState.RESERVED, ProbeState.QUEUED, ProbeState.RUNNING)
+#: Sizes of a model as reports write them.
+_SIZES = {field.alias or name for name, field in ModelFacts.model_fields.items()}
 _TOO_MUCH = MEMORY_FAILURES | {"DeadlineExceeded"}
 
 
@@ -139,7 +141,7 @@ def _take(known: Known, model: str, record: ProbeRecord, report: Report, acceler
         known.load_seconds.setdefault((model, where), []).append(float(report.load_seconds))
     if model not in known.model_facts and report.model_facts and report.model_facts.get("parameters", 0) > 0:
         known.model_facts[model] = ModelFacts.model_validate(
-            {k: v for k, v in report.model_facts.items() if k in ModelFacts.model_fields and v > 0}
+            {k: v for k, v in report.model_facts.items() if k in _SIZES and v > 0}
         )
     answered: set[str] = set()
     have = {(identity(e.trial), e.trial.seed) for e in known.evidence.get(model, [])}

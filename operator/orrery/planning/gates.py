@@ -16,7 +16,7 @@ from orrery.api.plan import ModelFacts
 from orrery.api.probe import Method, Outcome
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import Training
-from orrery.costs.memory import training_memory
+from orrery.costs.memory import memory_sd, shape_known, training_memory
 from orrery.costs.work import Work
 from orrery.planning.candidates import CandidateGroup
 from orrery.strategies.base import Evidence
@@ -51,14 +51,16 @@ def gate_memory(group: CandidateGroup, work: Work, facts: ModelFacts | None, acc
     if facts is None or accelerator.memory_bytes is None:
         return reasons
     memory = memory_of(work)
-    for i in np.flatnonzero(memory.needed > accelerator.memory_bytes):
+    # a guess from the number of parameters alone rejects only what its lower bound rejects (90 %, one-sided)
+    surely = memory.needed if shape_known(facts) else memory.needed * np.exp(-1.2816 * memory_sd(facts))
+    for i in np.flatnonzero(surely > accelerator.memory_bytes):
         needed = memory.needed[i] / GIB
         frozen = group.plugin.training
         if memory.training[i] and frozen is not None:
             weights = float(training_memory(facts, frozen, 0, 0, 0)) / GIB
             parts = f"frozen weights {weights:.1f} + trained weights, optimizer and activations {needed - weights:.1f}"
             if frozen is Training.FULL:
-                optimizer = 16.0 * facts.parameters / GIB
+                optimizer = float(training_memory(facts, frozen, facts.parameters, 0, 0)) / GIB
                 parts = f"weights and optimizer {optimizer:.1f} + activations {needed - optimizer:.1f}"
             what = "training"
         else:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from orrery.api.plan import ModelFacts
-from orrery.costs.flops import attention_flops
+from orrery.costs.flops import active_parameters, attention_flops
 from orrery.probes.session import LoadedModel
 from orrery.probes.trie import Sequenced, Trie, batches, build, common_prefix
 
@@ -46,7 +46,7 @@ class Meter:
 
     def flops(self, facts: ModelFacts) -> float:
         """2 P per token and attention over what it was given, as ``orrery.costs.flops`` counts it."""
-        return 2.0 * facts.parameters * self.tokens + float(attention_flops(facts, math.sqrt(self.attended)))
+        return 2.0 * active_parameters(facts) * self.tokens + float(attention_flops(facts, math.sqrt(self.attended)))
 
 
 def log_likelihoods(

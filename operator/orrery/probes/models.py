@@ -15,6 +15,7 @@ import torch
 from orrery.api.catalogue import builtin_model
 from orrery.api.plan import Architecture, Model, ModelFacts
 from orrery.api.quantities import Seconds
+from orrery.costs.architecture import read_config
 from orrery.probes.assets import model_path
 from orrery.probes.errors import ModelError, ProbeError
 from orrery.probes.hub import model_folder, prepare
@@ -87,24 +88,7 @@ def model_source(model: Model, roots: SourceRoots) -> Path:
 
 def facts_of(config: Any, parameters: int) -> ModelFacts:
     """``ModelFacts`` from a transformers config; what it does not tell stays unknown."""
-
-    def read(*names: str) -> int | None:
-        for name in names:
-            value = getattr(config, name, None)
-            if isinstance(value, int) and value > 0:
-                return value
-        return None
-
-    heads = read("num_attention_heads", "n_head")
-    return ModelFacts(
-        parameters=parameters,
-        layers=read("num_hidden_layers", "n_layer"),
-        hidden_size=read("hidden_size", "n_embd", "d_model"),
-        heads=heads,
-        kv_heads=read("num_key_value_heads") or heads,
-        vocabulary_size=read("vocab_size"),
-        context_length=read("max_position_embeddings", "n_positions", "n_ctx"),
-    )
+    return read_config(config.to_dict(), parameters).facts or ModelFacts(parameters=parameters)
 
 
 def load(model: Model, roots: SourceRoots | None = None) -> LoadedModel:

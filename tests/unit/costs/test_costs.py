@@ -12,7 +12,7 @@ from orrery.api.pricelist import PriceList
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.forecast import decode_seconds, forecast_costs
-from orrery.costs.memory import kv_cache_bytes, serving_memory, training_memory
+from orrery.costs.memory import kv_cache_bytes, serving_memory
 from orrery.costs.prices import PriceMissing, Prices
 from orrery.costs.throughput import Observation, Throughput, WorkKind
 from orrery.costs.work import Work
@@ -38,17 +38,6 @@ def test_adapters_skip_a_third_of_the_parameter_work_and_checkpointing_adds_a_fo
 def test_attention_makes_long_prompts_cost_more_than_their_tokens():
     one, eight = inference_flops(LLAMA_8B, [1000, 8000])
     assert eight > 8 * one
-
-
-def test_llama_8b_on_a_24_gib_card_fits_as_qlora_and_lora_but_not_with_full_adam_states():
-    # 2 sequences of 2,048 tokens with checkpointing: torchtune reports 7.4 GiB for QLoRA and 16.2 GiB for LoRA there.
-    kwargs = {"batch_size": 2, "sequence_tokens": 2048, "checkpointing": True}
-    trained = 20_971_520  # rank 8 on the attention's four and the MLP's three projections
-    gib = {
-        t: float(training_memory(LLAMA_8B, t, LLAMA_8B.parameters if t is Training.FULL else trained, **kwargs)) / 2**30
-        for t in Training
-    }
-    assert gib[Training.QUANTIZED_ADAPTER] < gib[Training.ADAPTER] < 24 < gib[Training.FULL]
 
 
 def test_grouped_query_attention_shrinks_the_cache():

@@ -160,7 +160,7 @@ def test_memory_gate_says_its_arithmetic() -> None:
     step = advance(plan, [], make_prices(t4="0.5"))
     full = next(r for r in step.rows if r.type == "FullFineTuning")
     assert full.status == "Rejected" and full.reason.startswith("training needs 1")
-    assert "GiB (weights and optimizer 119.2 + activations " in full.reason
+    assert "GiB (weights and optimizer 134.1 + activations " in full.reason
     assert full.reason.endswith("and t4 has 15.0 GiB")
     plain = next(r for r in step.rows if r.type == "ZeroShot")
     assert plain.reason.startswith("serving needs 17.9 GiB (weights 14.9 + ")
