@@ -24,6 +24,7 @@ import copy
 import http.client
 import json
 import multiprocessing
+import queue
 import re
 import tempfile
 import threading
@@ -40,7 +41,7 @@ from kubernetes import config
 from orrery.controller.attempts import finished, timestamp
 from tests.benchmarks import harness
 from tests.chaos import plans, probe
-from tests.chaos.process import OperatorProcess
+from tests.chaos.process import OperatorProcess, processor_seconds
 from tests.chaos.run import answered
 from tests.cluster import Cluster, Options
 from tests.cluster.crds import install_crds
@@ -78,14 +79,26 @@ def finish_jobs(kubeconfig: Path, seconds: float, stop: Any) -> None:
     rest = _rest(kubeconfig)
     path = "/apis/batch/v1/jobs" + SELECTOR
     done: set[str] = set()
+    alive: queue.SimpleQueue[tuple[float, Json]] = queue.SimpleQueue()  # all live as long: in order of their ends
+
+    def end() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                due, job = alive.get(timeout=1.0)
+                time.sleep(max(0.0, due - time.monotonic()))
+                try:
+                    _finish(rest, job, seconds)
+                except BROKEN:
+                    alive.put((time.monotonic() + 1.0, job))
+
     with ThreadPoolExecutor(WORKERS) as pool:
+        for _ in range(WORKERS):
+            pool.submit(end)
 
         def see(job: Json) -> None:
             if job["metadata"]["uid"] not in done and not finished(job):
                 done.add(job["metadata"]["uid"])
-                timer = threading.Timer(seconds, pool.submit, (_finish, rest, job, seconds))
-                timer.daemon = True
-                timer.start()
+                alive.put((time.monotonic() + seconds, job))
 
         version = ""
         while not stop.is_set():
@@ -121,7 +134,8 @@ def _finish(rest: Rest, job: Json, seconds: float) -> None:
     status = {"phase": "Succeeded", "containerStatuses": [{**container_status, "state": {"terminated": ended}}]}
     complete = {"type": "Complete", "status": "True", "lastTransitionTime": now, "lastProbeTime": now}
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    rest.post(pods, pod)
+    with contextlib.suppress(ApiError):  # it is there already, or what follows fails too
+        rest.post(pods, pod)
     rest.patch(f"{pods}/{name}-0/status", {"status": status}, "application/merge-patch+json")
     rest.patch(
         f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}/status",
@@ -243,8 +257,11 @@ def _runs(args: argparse.Namespace, folder: Path, cluster: Cluster) -> harness.O
     )
     finisher.start()
     try:
+        before = _server_seconds(cluster)
         wall, watcher, calls, latency_of_wake, peak = _with_operator(args, folder, cluster)
-        bare_wall, bare_calls = _with_bare_client(args, cluster, calls)
+        between = _server_seconds(cluster)
+        bare_wall, bare_calls, bare_seconds = _with_bare_client(args, cluster, calls)
+        after = _server_seconds(cluster)
     finally:
         stop.set()
         finisher.join(10)
@@ -264,6 +281,9 @@ def _runs(args: argparse.Namespace, folder: Path, cluster: Cluster) -> harness.O
         "probes": len(latencies),
         "status_updates_per_plan": sum(watcher.updates.values()) / args.plans,
         **latency_of_wake,
+        "bare_processor_seconds": bare_seconds,
+        "server_processor_seconds": between - before,
+        "bare_server_processor_seconds": after - between,
     }
     return harness.Outcome(rows, summary, [("the operator's requests", rows)])
 
@@ -302,25 +322,54 @@ def _with_operator(
 
 def _with_bare_client(
     args: argparse.Namespace, cluster: Cluster, calls: dict[tuple[str, str], int]
-) -> tuple[float, int]:
-    """The same writes, by a client that knows beforehand what to write. The objects of one plan are the pattern of all."""
-    rest = cluster.rest
-    pattern = _pattern(rest, "scale-0", "scale-0")
+) -> tuple[float, int, float]:
+    """Wall time, calls and processor seconds of the same writes by a process that knows beforehand what to write.
+
+    The objects of one plan are the pattern of all.
+    """
+    pattern = _pattern(cluster.rest, "scale-0", "scale-0")
     per_plan = {key: round(n / args.plans) for key, n in calls.items() if key[0] != "GET"}
-    watcher = Watcher(rest).start()
-    counted = Counter[str]()
-
-    def write(number: int) -> None:
-        for _ in _writes(rest, pattern, per_plan, number):
-            counted["calls"] += 1
-
+    watcher = Watcher(cluster.rest).start()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    client = context.Process(
+        target=write_all, args=(cluster.kubeconfig, pattern, per_plan, args.plans, there), name="bare", daemon=True
+    )
+    client.start()
+    here.recv()  # it has started
     begun = time.monotonic()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(write, range(args.plans)))
-    _until(lambda: watcher.complete >= args.plans * args.probes, "the bare client's Jobs are complete", 300)
+    here.send("go")
+    written, used = here.recv()
+    client.join(10)
+    total = args.plans * args.probes
+    while watcher.complete < total:
+        seen = watcher.complete
+        with watcher.changed:
+            watcher.changed.wait(120)
+        if watcher.complete == seen:
+            raise TimeoutError(f"{seen} of {total} Jobs of the bare client are complete, and no other was for 120 s")
     wall = time.monotonic() - begun
     watcher.stop()
-    return wall, counted["calls"]
+    return wall, written, used
+
+
+def write_all(
+    kubeconfig: Path, pattern: dict[str, Any], per_plan: dict[tuple[str, str], int], plans: int, pipe: Any
+) -> None:
+    """The bare client, in a process of its own as the operator is: says that it is there, waits, writes, says what it took."""
+    rest = _rest(kubeconfig)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        pipe.send("ready")
+        pipe.recv()
+        begun = time.process_time()
+        written = sum(pool.map(lambda number: sum(1 for _ in _writes(rest, pattern, per_plan, number)), range(plans)))
+    pipe.send((written, time.process_time() - begun))
+
+
+def _server_seconds(cluster: Cluster) -> float:
+    """Processor seconds that the API server and etcd have used."""
+    processes = cluster.processes()
+    return sum(processor_seconds(processes[name]) for name in ("etcd", "kube-apiserver"))
 
 
 def _pattern(rest: Rest, namespace: str, name: str) -> dict[str, Any]:

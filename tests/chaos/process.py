@@ -110,8 +110,7 @@ class OperatorProcess:
 
     def processor_seconds(self) -> float:
         """User and system time of the running process so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.pid)
 
     def log(self, lines: int = 40) -> str:
         """The last lines of what all of them said."""
@@ -128,6 +127,12 @@ class OperatorProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _kubeconfig(server: str) -> str:

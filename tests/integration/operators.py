@@ -145,6 +145,20 @@ class Namespace:
             return error.status == 404
         return False
 
+    def gate(self, cluster: Cluster) -> Path:
+        """Probes of ``sim/gate`` with the model cache ``gate`` run until somebody makes this file."""
+        spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
+        self.core.create_namespaced_persistent_volume_claim(
+            self.namespace, {"metadata": {"name": "gate"}, "spec": spec}
+        )
+        return cluster.volume(self.namespace, "gate") / "open"
+
+    def running(self) -> list[dict[str, Any]]:
+        """Pods that run and are to go on."""
+        return [
+            p for p in self.pods() if p["status"].get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]
+        ]
+
     def probes(self) -> list[dict[str, Any]]:
         listed = self.custom.list_namespaced_custom_object(GROUP, VERSION, self.namespace, "adaptationprobes")
         return sorted(listed["items"], key=lambda p: p["metadata"]["name"])

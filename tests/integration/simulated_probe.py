@@ -1,7 +1,7 @@
 """Stands in for the probe's image where the model is not the point: writes a report that follows from the probe's spec alone.
 
 Only the standard library, so that hundreds start quickly. The model's repository says how it fares: ``sim/ok``, ``sim/sleep-5``
-(works that long), ``sim/crash``, ``sim/silent``, ``sim/garbage``, ``sim/foreign``, ``sim/partial`` (one trial, then exit code 1).
+(works that long), ``sim/gate`` (until there is a file ``open`` in its model cache), ``sim/crash``, ``sim/silent``, ``sim/garbage``, ``sim/foreign``, ``sim/partial`` (one trial, then exit code 1).
 """
 
 import base64
@@ -87,6 +87,8 @@ def main():
     text = "{not json" if how == "garbage" else json.dumps(report)
     if how.startswith("sleep-"):
         time.sleep(float(how.removeprefix("sleep-")))
+    while how == "gate" and not Path(os.environ["HF_HOME"]).with_name("open").exists():
+        time.sleep(0.05)
     if how not in ("crash", "silent"):
         Path(sys.argv[sys.argv.index("--report") + 1]).write_text(text)
     return 1 if how in ("crash", "partial") else 0

@@ -306,6 +306,98 @@ def test_every_kind_of_bad_report_is_a_failed_attempt_with_a_reason(operator: Op
     until(lambda: any(len(p["status"]["attempts"]) == 4 for p in space.probes()), 60)
 
 
+ZERO_SHOT = [{"name": "zero-shot", "type": "ZeroShot"}]
+
+
+def test_lost_pods_jobs_and_probes_are_measured_again_and_stay_paid(
+    operator: Operator, simulating: Cluster, space: Namespace
+) -> None:
+    space.prices("shared")
+    gate = space.gate(simulating)
+    probing = {"deadlineSeconds": 600, "parallelism": 1, "retries": 0}
+    gated = {"modelCache": {"claimName": "gate"}, "strategies": ZERO_SHOT, "probing": probing}
+    space.apply(plan(prices="shared", models=("gate",), **gated))
+
+    def another(*known: dict[str, Any]) -> dict[str, Any]:
+        """A Pod that runs, other than those."""
+        uids = {p["metadata"]["uid"] for p in known}
+        return dict(until(lambda: [p for p in space.running() if p["metadata"]["uid"] not in uids], 90, every=0.05)[0])
+
+    def spend() -> dict[str, Any]:
+        return dict(space.plan()["status"]["spend"])
+
+    first = another()
+    space.core.delete_namespaced_pod(first["metadata"]["name"], space.namespace)
+    second = another(first)  # an old Job controller replaces it, a current one fails its Job
+    job = second["metadata"]["ownerReferences"][0]["name"]
+    space.batch.delete_namespaced_job(job, space.namespace, propagation_policy="Background")
+    third = another(first, second)
+    assert third["metadata"]["ownerReferences"][0]["name"] != job, "one Job an attempt"
+    (mine,) = space.probes()
+    ended = [a for a in mine["status"]["attempts"] if "cost" in a]
+    assert {a["reason"] for a in ended} <= {"Disrupted", "JobDeleted"}, ended
+    lost = sum(Decimal(a["cost"]) for a in ended)
+    assert lost > 0 and until(lambda: Decimal(spend()["cost"]) == lost, 20)
+    assert space.plan()["status"]["progress"]["failed"] == 0, "what was taken away did not fail"
+    # a probe that is deleted while it runs: what ran is charged, and it is measured again
+    space.custom.delete_namespaced_custom_object(
+        "orrery.dev", "v1alpha1", space.namespace, "adaptationprobes", mine["metadata"]["name"]
+    )
+    another(first, second, third)
+    told = until(lambda: _if_deleted(spend(), lost), 30)
+    gate.touch()
+    space.answered(seconds=90)
+    (again,) = space.probes()
+    assert again["metadata"]["uid"] != mine["metadata"]["uid"]
+    assert [a["reason"] for a in again["status"]["attempts"]][-1] == "Completed", "none of it used up the only try"
+    paid = sum(Decimal(a["cost"]) for a in again["status"]["attempts"])
+    assert spend()["deletedCost"] == told["deletedCost"]
+    assert Decimal(spend()["cost"]) == Decimal(spend()["deletedCost"]) + paid
+    # a measurement that is deleted is taken again, and its price is not forgotten
+    space.custom.delete_namespaced_custom_object(
+        "orrery.dev", "v1alpha1", space.namespace, "adaptationprobes", again["metadata"]["name"]
+    )
+    before = Decimal(spend()["cost"])
+    last = until(lambda: _measured(space, but=again), 60)
+    cost = before + sum(Decimal(a["cost"]) for a in last["status"]["attempts"])
+    until(lambda: Decimal(spend()["cost"]) == cost and kstatus(space.plan()) == "Current", 60)
+
+
+def _if_deleted(spend: dict[str, Any], more_than: Decimal) -> dict[str, Any] | None:
+    return spend if Decimal(spend.get("deletedCost", "0")) > more_than else None
+
+
+def _measured(space: Namespace, but: dict[str, Any]) -> dict[str, Any] | None:
+    found = [p for p in space.probes() if p["metadata"]["uid"] != but["metadata"]["uid"]]
+    return next((p for p in found if (p.get("status") or {}).get("phase") == "Succeeded"), None)
+
+
+def test_when_a_plans_time_is_over_what_runs_is_ended_and_paid_as_locally(
+    operator: Operator, simulating: Cluster, space: Namespace
+) -> None:
+    space.prices("shared")
+    space.gate(simulating)  # nobody opens it
+    probing = {"deadlineSeconds": 600, "parallelism": 2, "evaluationItems": 200}
+    gated = {"modelCache": {"claimName": "gate"}, "strategies": ZERO_SHOT, "probing": probing}
+    best = {"goal": "MaximizeQuality"}
+    space.apply(plan(prices="shared", models=("ok", "gate"), activeDeadlineSeconds=12, objective=best, **gated))
+    until(lambda: len(space.jobs()) == 2, 30)
+    found = space.answered(seconds=90)
+    attempts = {p["spec"]["model"]["source"]["huggingFace"]["repo"]: p["status"]["attempts"] for p in space.probes()}
+    assert [a["reason"] for a in attempts["sim/ok"]] == ["Completed"]
+    (ended,) = attempts["sim/gate"]
+    assert ended["reason"] == "Interrupted" and "the plan's time was over" in ended["message"]
+    assert 0 < Decimal(ended["cost"]) < Decimal(ended["reserved"]) / 4, "the seconds it ran, not what was set aside"
+    progress, spend = found["status"]["progress"], found["status"]["spend"]
+    assert progress["failed"] == 0 and progress["succeeded"] == 1 and spend["reserved"] == "0"
+    assert Decimal(spend["cost"]) == sum(Decimal(a["cost"]) for found in attempts.values() for a in found)
+    until(lambda: not space.running(), 30)
+    assert found["status"]["recommendation"]["model"] == "m0"
+    # with more time it is measured after all
+    space.edit("plan", {"activeDeadlineSeconds": 600})
+    until(lambda: len(space.probes()[0]["status"]["attempts"] + space.probes()[1]["status"]["attempts"]) == 3, 30)
+
+
 def test_what_waits_says_why_and_what_is_refused_says_by_whom(operator: Operator, space: Namespace) -> None:
     space.prices("shared")
     nowhere = [{"name": "cpu", "nodeSelector": {"orrery.dev/nowhere": "true"}}]

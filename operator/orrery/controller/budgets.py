@@ -29,7 +29,7 @@ from orrery.controller.ledger import Entry
 from orrery.controller.metrics import Metrics
 from orrery.controller.server import BUDGETS, PLANS, Conflict, NotFound, Object, Server
 from orrery.controller.world import Key, World, key_of
-from orrery.planning.types import ProbeRequest, Step
+from orrery.planning.types import ProbeRequest, Step, is_confirming
 
 #: What a plan's key is with the name of a namespace's budgets in the work queue; no plan can have this name.
 ACCOUNTS = "/budgets"
@@ -335,8 +335,10 @@ def _waiting(told: PlanStatus, left_out: Sequence[ProbeRequest], refusal: Refusa
     waits = not starting and not told.progress.queued and not told.progress.running
     new = sum(request.attempt == 1 for request in left_out)
     update["progress"] = told.progress.model_copy(update={"planned": max(0, told.progress.planned - new)})
-    money = sum((request.reservation for request in left_out), Decimal(0))
+    money = sum((request.reservation for request in left_out if not is_confirming(request.spec)), Decimal(0))
     update["spend"] = told.spend.model_copy(update={"reserved": max(Decimal(0), told.spend.reserved - money)})
+    if told.confirmation is not None and any(is_confirming(request.spec) for request in left_out):
+        update["confirmation"] = told.confirmation.model_copy(update={"reserved": Decimal(0)})
     if refusal.reason != BUSY:
         said = {"reason": refusal.reason, "message": refusal.message[:4096]}
         stalled = waits and refusal.final

@@ -101,6 +101,14 @@ class Recorder:
         reason = ready.reason if status.phase == "Stalled" else status.phase
         self._record(_reference(plan), "Normal" if status.phase == "Answered" else "Warning", reason, message)
 
+    def confirmed(self, plan: AdaptationPlan, status: PlanStatus) -> None:
+        """A full run of the recommended candidate has ended, as forecast or not."""
+        for condition in status.conditions:
+            if condition.type == "Confirmed" and condition.status != "Unknown":
+                kind = "Normal" if condition.status == "True" else "Warning"
+                reason = "Confirmed" if condition.status == "True" else condition.reason
+                self._record(_reference(plan), kind, reason, condition.message)
+
     def stalled(self, body: Object, reason: str, sentence: str) -> None:
         """A person must act."""
         self._record(_owner(body), "Warning", reason, sentence)

@@ -6,10 +6,12 @@ Sums are brought up to date by what a probe's new version changes, so that askin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
 
+from orrery.api.plan import PlanSpec
 from orrery.controller.records import Probe
 
 Key = tuple[str, str]
@@ -64,6 +66,7 @@ class Ledger:
         self._open: dict[str, dict[str, Entry]] = defaultdict(dict)
         self._paid: dict[Key, tuple[Decimal, Decimal]] = {}  # (namespace, month) -> money, accelerator-seconds
         self._orphans: dict[str, dict[str, Entry]] = defaultdict(dict)
+        self._lost: dict[Key, dict[str, Entry]] = defaultdict(dict)  # (namespace, plan) -> the same, for who pays
 
     def learn(self, key: Key, probe: Probe | None) -> None:
         """A probe's newest version; None when it is gone."""
@@ -78,6 +81,8 @@ class Ledger:
         for entry in old:
             if probe is None and entry.open:
                 self._orphans[namespace][entry.job] = entry
+                if entry.plan is not None:
+                    self._lost[namespace, entry.plan][entry.job] = entry
             jobs.pop(entry.job, None)
             open_.pop(entry.job, None)
             self._pay(namespace, entry, -1)
@@ -108,6 +113,31 @@ class Ledger:
         """Attempts that were in flight when their probe was deleted."""
         return dict(self._orphans[namespace])
 
+    def lost(self, plan: Key) -> Sequence[Entry]:
+        """Attempts that a plan pays for, and that were in flight when their probe was deleted."""
+        return list(self._lost.get(plan, {}).values())
+
+    def settle(self, plan: Key, entries: Sequence[Entry]) -> None:
+        """A plan has accounted for what it lost, or is gone."""
+        known = self._lost.get(plan, {})
+        for entry in entries:
+            known.pop(entry.job, None)
+        if not known:
+            self._lost.pop(plan, None)
+
     def bury(self, namespace: str, job: str) -> None:
         """An orphan has been accounted for."""
         self._orphans[namespace].pop(job, None)
+
+
+def lost_with(entries: Iterable[Entry], plan: PlanSpec, now: datetime) -> tuple[Decimal, float]:
+    """Money and accelerator-seconds of attempts whose probe was deleted while they ran: charged as if until now."""
+    counts = {a.name: a.count for a in plan.accelerators}
+    money, seconds = Decimal(0), 0.0
+    for entry in entries:
+        begun = datetime.fromisoformat(entry.at)
+        wall = min(max((now - begun).total_seconds(), 0.0), float(entry.deadline_seconds))
+        share = Decimal(repr(wall)) / entry.deadline_seconds
+        money += (entry.cost * share).quantize(Decimal("0.000001"), rounding=ROUND_CEILING)
+        seconds += wall * counts.get(entry.accelerator, 1)
+    return money, round(seconds, 3)

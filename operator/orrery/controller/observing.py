@@ -112,17 +112,32 @@ class Observing(ProbeStore):
             and not ended.finished(job)
         ]
 
-        def end(job: Object) -> None:
-            self.fence()
-            self.server.delete(JOBS, job)
-
-        self.telling.map(end, running)
+        self.telling.map(self._delete_job, running)
         return PENDING_SECONDS if running else None
+
+    def sweep(self, plan: Object, probes: Iterable[Probe]) -> None:
+        """Delete a Job that arrived after its attempt was given up as never made: nobody would account for it."""
+        namespace = key_of(plan)[0]
+        late = [
+            job
+            for probe in probes
+            for attempt in probe.status.attempts
+            if attempt.reason == "NotStarted"
+            and (job := self.world.get(JOBS, (namespace, attempt.job_name))) is not None
+            and not job["metadata"].get("deletionTimestamp")
+            and not ended.finished(job)
+        ]
+        self.telling.map(self._delete_job, late)
+
+    def _delete_job(self, job: Object) -> None:
+        self.fence()
+        self.server.delete(JOBS, job)
 
     def _find(self, plan: Object, probe: Probe, attempt: Attempt) -> _Sight:
         """Ask for what is not known yet of an attempt's Job and Pods."""
         namespace = key_of(plan)[0]
         at = namespace, attempt.job_name
+        pods = self.world.pods((namespace, probe.name, str(attempt.number)))
         job = self.world.get(JOBS, at)
         if job is not None:
             self.unmade.pop(at, None)
@@ -131,13 +146,12 @@ class Observing(ProbeStore):
                 job = self.server.get(JOBS, *at)
                 self.world.put(JOBS, job)
             except NotFound:
-                if attempt.phase == "Reserved":
+                if attempt.phase == "Reserved" and not pods:
                     return self._unmade(plan, probe, attempt)
         done = job is None or ended.finished(job)
         age = self.age(attempt)
         if not done and age < PENDING_SECONDS:
             return _Sight(probe, attempt, PENDING_SECONDS - age, looked=False)
-        pods = self.world.pods((namespace, probe.name, str(attempt.number)))
         if done and not (job is not None and ended.condition(job, "Complete") and any(_over(pod) for pod in pods)):
             # the watch of Pods has not shown it yet, or this process is younger than the Pod; or the Job has failed, and may
             # have left a Pod behind that still runs

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 #: A change that a list shows and the watch has not within this time means that the watch is dead.
 WATCH_GRACE_SECONDS = 30.0
+#: Between two looks at a plan.
+PAUSE_SECONDS = 0.2
 MANAGED = "app.kubernetes.io/managed-by=orrery"
 
 
@@ -55,7 +57,7 @@ class Operator:
     workers: int
     resync_seconds: float
     clock: Callable[[], float] = time.monotonic
-    queue: WorkQueue[Key] = field(default_factory=WorkQueue, init=False)
+    queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(pause=PAUSE_SECONDS), init=False)
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
     _threads: list[threading.Thread] = field(default_factory=list, init=False)
     _overdue: dict[tuple[str, Key], float] = field(default_factory=dict, init=False)

@@ -35,7 +35,10 @@ class Publisher:
         self.status(plan, body, wanted)
         if (error := _prediction_error(body, wanted)) is not None:
             self.store.metrics.predicted(key_of(body), error)
+        if wanted.confirmation is not None and wanted.confirmation.error is not None:
+            self.store.metrics.predicted(key_of(body), float(wanted.confirmation.error))
         self.store.recorder.answered(plan, wanted, body)
+        self.store.recorder.confirmed(plan, wanted)
         return pending
 
     def status(self, plan: AdaptationPlan, body: Object, wanted: PlanStatus) -> None:

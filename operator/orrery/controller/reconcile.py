@@ -20,17 +20,18 @@ from orrery.controller import attempts as ended
 from orrery.controller import features, status
 from orrery.controller.budgets import ACCOUNTS, Budgets, admit, settled
 from orrery.controller.jobs import refuse_local_sources
+from orrery.controller.ledger import lost_with
 from orrery.controller.observing import spans_seconds
 from orrery.controller.probe_store import Unusable
 from orrery.controller.probing import Probing
 from orrery.controller.publishing import Publisher
-from orrery.controller.records import Probe, deleted, model_key, records, task_key
+from orrery.controller.records import Probe, deleted, deleted_confirmations, model_key, records, task_key
 from orrery.controller.results import config_map_name
 from orrery.controller.server import PLANS, PRICE_LISTS, Object, Refused
 from orrery.controller.world import Key, key_of
 from orrery.planning.advance import advance
 from orrery.planning.status import progress
-from orrery.planning.types import ProbeRecord, Step
+from orrery.planning.types import Facts, ProbeRecord, Step
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Reconciler:
             self.publisher.forget(key)
             self._decided.pop(key, None)
             self._keys.pop(key, None)
+            self.world.settle(key, self.world.lost(key))
             return None
         if self._until_expired(body) == 0.0:
             self.probing.fence()
@@ -125,6 +127,7 @@ class Reconciler:
             ending = self.probing.interrupt(body, self._probes(plan))
         else:
             self.probing.resume(plan, body, self._probes(plan))
+        self.probing.sweep(body, self._probes(plan))
         shared = self.probing.observe(body, [p for p in self._probes(plan) if plan.metadata.name not in p.payers])
         finished, pending = self._answer(plan, body, prices, priced)
         waits = [
@@ -162,9 +165,11 @@ class Reconciler:
 
     def _count(self, plan: AdaptationPlan, body: Object, prices: PriceList, last: _Decided) -> None:
         """Tell how far the probes are and what they cost, beside what was decided last."""
+        lost = self.world.lost(key_of(body))
         _, known = self._question(plan, body)
         told = status.underway(last.told, plan.spec, known)
         self.publisher.status(plan, body, told)
+        self.world.settle(key_of(body), lost)
         key = key_of(body)
         # the plan's own version is the one that was written just now
         of = (last.of[0], body["metadata"].get("resourceVersion"), *last.of[2:])
@@ -177,6 +182,7 @@ class Reconciler:
         key, begun = key_of(body), time.thread_time()
         self.metrics.prices(prices)
         self._decided.pop(key, None)
+        lost = self.world.lost(key)
         attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
         of = self._inputs(plan, body, priced)
         step = self._advance(plan, body, prices)
@@ -197,6 +203,7 @@ class Reconciler:
         took = time.thread_time() - begun
         changed = self.probing.share(plan, body, self._probes(plan))
         pending = self.publisher.answer(plan, body, step)
+        self.world.settle(key, lost)
         if refusal is not None:
             if refusal.event:
                 self.recorder.stalled(body, refusal.reason, refusal.event)
@@ -215,7 +222,8 @@ class Reconciler:
 
     def _advance(self, plan: AdaptationPlan, body: Object, prices: PriceList) -> Step:
         asked, known = self._question(plan, body)
-        step = advance(asked, known, prices)
+        left = self._seconds_left(plan)
+        step = advance(asked, known, prices, Facts(out_of_time=left is not None and left <= 0))
         told = status.with_deleted(status.waiting(step.status, known), known)
         if step.rows:
             told = told.model_copy(update={"results_ref": config_map_name(plan.metadata.name)})
@@ -286,7 +294,10 @@ class Reconciler:
     def _question(self, plan: AdaptationPlan, body: Object) -> tuple[AdaptationPlan, Sequence[ProbeRecord]]:
         """The plan and its records; past its deadline, the same with nothing more to be started."""
         known = records(self._probes(plan), plan, self.probing.jobs)
-        if (gone := deleted(plan, body.get("status") or {}, known)) is not None:
+        lost = lost_with(self.world.lost(key_of(body)), plan.spec, self.clock())
+        if (gone := deleted(plan, body.get("status") or {}, known, lost)) is not None:
+            known.append(gone)
+        if (gone := deleted_confirmations(plan, body.get("status") or {}, known)) is not None:
             known.append(gone)
         left = self._seconds_left(plan)
         if left is None or left > 0:

@@ -26,12 +26,13 @@ from orrery.api.task import Task
 from orrery.controller.jobs import JobSettings
 from orrery.controller.server import Object
 from orrery.planning.reports import FINAL_REASONS
-from orrery.planning.types import ProbeRecord, ProbeState
+from orrery.planning.types import CONFIRMING_SEED, ProbeRecord, ProbeState
 
 #: Ends that are nobody's failure: they use up no retry.
 UNCOUNTED = frozenset({"Disrupted", "Interrupted", "JobDeleted", "NotStarted"})
 #: Name of the record of what was paid for probes that are deleted.
 DELETED = "deleted"
+DELETED_CONFIRMATIONS = "deleted-confirmations"
 #: Attempts that a probe's status can hold.
 MOST_ATTEMPTS = 16
 
@@ -126,7 +127,7 @@ def record(probe: Probe, plan: str, environments: Mapping[str, str]) -> ProbeRec
     return ProbeRecord(
         name=probe.name,
         spec=probe.spec,
-        state=_STATES[last.phase],
+        state=ProbeState.INTERRUPTED if last.reason in UNCOUNTED else _STATES[last.phase],
         attempts=sum(a.environment in (None, now) and a.reason not in UNCOUNTED for a in mine),
         cost=sum((a.cost for a in mine if a.cost is not None), Decimal(0)),
         reserved=sum((a.reserved for a in mine if a.cost is None), Decimal(0)),
@@ -154,34 +155,53 @@ def records(probes: Iterable[Probe], plan: AdaptationPlan, settings: JobSettings
     return sorted((r for r in found if r is not None), key=lambda r: r.name)
 
 
-def deleted(plan: AdaptationPlan, told: Object, records: Sequence[ProbeRecord]) -> ProbeRecord | None:
+def deleted(
+    plan: AdaptationPlan,
+    told: Object,
+    records: Sequence[ProbeRecord],
+    lost: tuple[Decimal, float] = (Decimal(0), 0.0),
+) -> ProbeRecord | None:
     """What the plan's status says was spent and no probe accounts for any more, since somebody deleted it.
 
-    Deleting measurements must not refill the budget. The record measured nothing that the plan asks about.
+    Deleting measurements must not refill the budget. The record measured nothing that the plan asks about. ``lost`` is the
+    money and the accelerator-seconds of what ran when its probe was deleted, which no status has counted yet.
     """
     spend = told.get("spend") or {}
-    own = [r for r in records if not r.reused]
+    own = [r for r in records if not r.reused and not r.confirming]
     known = Decimal(str(spend.get("deletedCost", "0")))
     paid = known + sum((r.cost for r in own), Decimal(0))
-    cost = known + max(Decimal(str(spend.get("cost", "0"))) - paid, Decimal(0))
-    seconds = float(spend.get("acceleratorSeconds", 0)) - sum(r.seconds for r in own)
+    cost = known + max(Decimal(str(spend.get("cost", "0"))) - paid, Decimal(0)) + lost[0]
+    seconds = float(spend.get("acceleratorSeconds", 0)) - sum(r.seconds for r in own) + lost[1]
     if cost <= 0:
         return None
+    return _gone(plan, DELETED, 0, cost, max(0.0, round(seconds, 3)))
+
+
+def deleted_confirmations(plan: AdaptationPlan, told: Object, records: Sequence[ProbeRecord]) -> ProbeRecord | None:
+    """The same of what confirming has cost, whose budget is apart."""
+    spend = told.get("confirmation") or {}
+    known = Decimal(str(spend.get("deletedCost", "0")))
+    paid = known + sum((r.cost for r in records if r.confirming and not r.reused), Decimal(0))
+    cost = known + max(Decimal(str(spend.get("spent", "0"))) - paid, Decimal(0))
+    return _gone(plan, DELETED_CONFIRMATIONS, CONFIRMING_SEED, cost, 0.0) if cost > 0 else None
+
+
+def _gone(plan: AdaptationPlan, name: str, seed: int, cost: Decimal, seconds: float) -> ProbeRecord:
     spec = ProbeSpec(
         model=Model.model_validate({"name": "deleted", "source": {"builtin": {"name": "deleted"}}}),
         task=plan.spec.task,
-        trials=[Trial(name="deleted", strategy="Deleted", fidelity=Fidelity(evaluation_items=1))],
+        trials=[Trial(name="deleted", strategy="Deleted", fidelity=Fidelity(evaluation_items=1), seed=seed)],
         accelerator=plan.spec.accelerators[0].name,
         deadline_seconds=1,
     )
     return ProbeRecord(
-        name=DELETED,
+        name=name,
         spec=spec,
-        state=ProbeState.SUCCEEDED,
+        state=ProbeState.INTERRUPTED,
         attempts=1,
         cost=cost,
         reserved=Decimal(0),
-        seconds=max(0.0, round(seconds, 3)),
+        seconds=seconds,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orrery.api.plan import PlanSpec
 from orrery.api.status import Condition, PlanStatus
-from orrery.controller.records import DELETED
+from orrery.controller.records import DELETED, DELETED_CONFIRMATIONS
 from orrery.controller.server import Object
 from orrery.planning.reservation import Purse
 from orrery.planning.status import number, progress
@@ -34,6 +34,7 @@ def conditions(
                 }
             )
         )
+    known.pop("Confirmed", None)  # ours, and no longer asked for
     return stamped + [Condition.model_validate(c) for c in known.values()]
 
 
@@ -83,10 +84,13 @@ def underway(decided: PlanStatus, spec: PlanSpec, records: Sequence[ProbeRecord]
 
 def with_deleted(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStatus:
     """The status with the part of its cost whose probes are gone, which only it remembers."""
-    gone = [r.cost for r in records if r.name == DELETED]
-    if not gone or wanted.spend is None:
-        return wanted
-    return wanted.model_copy(update={"spend": wanted.spend.model_copy(update={"deleted_cost": gone[0]})})
+    gone = {r.name: {"deleted_cost": r.cost} for r in records if r.name in (DELETED, DELETED_CONFIRMATIONS)}
+    update: dict[str, Any] = {}
+    if DELETED in gone and wanted.spend is not None:
+        update["spend"] = wanted.spend.model_copy(update=gone[DELETED])
+    if DELETED_CONFIRMATIONS in gone and wanted.confirmation is not None:
+        update["confirmation"] = wanted.confirmation.model_copy(update=gone[DELETED_CONFIRMATIONS])
+    return wanted.model_copy(update=update) if update else wanted
 
 
 def remark(wanted: PlanStatus, sentence: str) -> PlanStatus:

@@ -19,10 +19,16 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.2, 60.0
 
 
 class WorkQueue(Generic[K]):
-    """A set of keys to work on, in order of their first wake; blocking, for worker threads."""
+    """A set of keys to work on, in order of their first wake; blocking, for worker threads.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    A key rests for ``pause`` seconds after it was worked on: twenty Jobs that end within a second are a few looks, not twenty.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, pause: float = 0.0) -> None:
         self._clock = clock
+        self._pause = pause
+        self._rests: dict[K, float] = {}
+        self._first: dict[K, float] = {}  # when keys that rest were woken first
         self._ready: dict[K, float] = {}  # insertion-ordered set, with the time of the first wake
         self._busy: set[K] = set()
         self._again: dict[K, float] = {}
@@ -36,11 +42,18 @@ class WorkQueue(Generic[K]):
     def wake(self, key: K) -> None:
         """Look at this key soon."""
         with self._condition:
-            if key in self._busy:
-                self._again.setdefault(key, self._clock())
-            elif key not in self._ready:
-                self._ready[key] = self._clock()
-                self._condition.notify()
+            self._wake(key, self._clock())
+
+    def _wake(self, key: K, woken: float) -> None:
+        if key in self._busy:
+            self._again.setdefault(key, woken)
+        elif key not in self._ready:
+            if (rested := self._rests.get(key, 0.0)) > (now := self._clock()):
+                self._first.setdefault(key, woken)
+                self.wake_after(key, rested - now)
+                return
+            self._ready[key] = woken
+            self._condition.notify()
 
     def wake_after(self, key: K, seconds: float) -> None:
         """Look at this key in a while, unless it is due sooner."""
@@ -60,7 +73,7 @@ class WorkQueue(Generic[K]):
                 self._promote()
                 if self._ready:
                     key = next(iter(self._ready))
-                    woken = self._ready.pop(key)
+                    woken = min(self._ready.pop(key), self._first.pop(key, float("inf")))
                     self._busy.add(key)
                     return key, woken
                 if self._closed:
@@ -81,9 +94,12 @@ class WorkQueue(Generic[K]):
                 self.wake_after(key, min(_FIRST_DELAY * 2 ** (count - 1), _LONGEST_DELAY))
             else:
                 self._failures.pop(key, None)
+            now = self._clock()
+            if self._pause:
+                self._rests = {k: until for k, until in self._rests.items() if until > now}
+                self._rests[key] = now + self._pause
             if key in self._again:
-                self._ready[key] = self._again.pop(key)
-                self._condition.notify()
+                self._wake(key, self._again.pop(key))
 
     def close(self) -> None:
         """Workers return when they are done with what they have."""

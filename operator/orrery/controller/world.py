@@ -13,7 +13,7 @@ import json
 import threading
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -285,6 +285,16 @@ class World:
         """An orphan has been accounted for."""
         with self._lock:
             self._ledger.bury(namespace, job)
+
+    def lost(self, plan: Key) -> Sequence[Entry]:
+        """Attempts that a plan pays for, and that were in flight when their probe was deleted."""
+        with self._lock:
+            return self._ledger.lost(plan)
+
+    def settle(self, plan: Key, entries: Sequence[Entry]) -> None:
+        """A plan has accounted for what it lost, or is gone."""
+        with self._lock:
+            self._ledger.settle(plan, entries)
 
     def paid(self, namespace: str, month: str) -> tuple[Decimal, Decimal]:
         """Money and accelerator-seconds of the attempts of a month that have ended."""

@@ -173,7 +173,7 @@ class Store:
             return None
         merged = merge(spec, reports)
         state, latest = self._state(attempts, merged, reused is not None)
-        data_changed = stale > 0 and merged is None and state is ProbeState.FAILED
+        data_changed = stale > 0 and merged is None and state in (ProbeState.FAILED, ProbeState.INTERRUPTED)
         return ProbeRecord(
             name=name,
             spec=spec,
@@ -200,7 +200,8 @@ class Store:
             return ProbeState.RUNNING if started else ProbeState.RESERVED, latest.record
         # The data may have changed since an attempt succeeded; then its report no longer counts.
         complete = merged is not None and merged.complete and latest.record.phase == "Succeeded"
-        return ProbeState.SUCCEEDED if complete else ProbeState.FAILED, latest.record
+        ended = ProbeState.FAILED if latest.record.counted else ProbeState.INTERRUPTED
+        return ProbeState.SUCCEEDED if complete else ended, latest.record
 
     def _reused(self, folder: Path, spec: ProbeSpec) -> Report | None:
         value = files.read_json(folder / REUSED)

@@ -56,6 +56,7 @@ def parts() -> tuple[Operator, ListServer, Clock]:
         10.0,
         clock,
     )
+    operator.queue = WorkQueue()  # without rests
     return operator, server, clock
 
 

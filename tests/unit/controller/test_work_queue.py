@@ -30,6 +30,28 @@ def test_many_wakes_are_one() -> None:
     assert [queue.take(0)[0], queue.take(0)[0], queue.take(0)] == ["a", "b", None]
 
 
+def test_a_burst_of_wakes_is_few_looks_and_the_wait_counts() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock, pause=0.2)
+    queue.wake("a")
+    assert queue.take(0) == ("a", 0.0), "the first is not kept waiting"
+    clock.now = 0.05
+    queue.wake("a")
+    clock.now = 0.1
+    queue.done("a")
+    clock.now = 0.2
+    queue.wake("a")
+    assert queue.take(0) is None
+    queue.wake("b")
+    assert queue.take(0) == ("b", 0.2), "others do not wait"
+    clock.now = 0.31
+    assert queue.take(0) == ("a", 0.05)
+    queue.done("a")
+    clock.now = 1.0
+    queue.wake("a")
+    assert queue.take(0) == ("a", 1.0)
+
+
 def test_a_wake_during_the_work_comes_back_afterwards_and_only_then() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.wake("a")
