@@ -41,6 +41,12 @@
   severity: critical
   expr: orrery_plan_spent + orrery_plan_reserved > orrery_plan_budget
   summary: {{ "'Plan {{ $labels.namespace }}/{{ $labels.plan }} is past its budget, which must never be; suspend it and report a bug.'" }}
+- alert: OrreryNamespaceBudgetNearlySpent
+  severity: info
+  expr: |-
+    sum by (namespace, budget) (orrery_namespace_budget{amount=~"spent|reserved"})
+    / sum by (namespace, budget) (orrery_namespace_budget{amount="limit"} > 0) > {{ $rule.budgetShare }}
+  summary: {{ "'The AdaptationBudget {{ $labels.namespace }}/{{ $labels.budget }} has {{ $value | humanizePercentage }} of its month spent or set aside; its plans will wait.'" }}
 - alert: OrreryForecastErrorHigh
   severity: info
   expr: abs(orrery_plan_prediction_error) > {{ $rule.forecastError }}
