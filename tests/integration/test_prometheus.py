@@ -20,6 +20,7 @@ from tests.cluster import Cluster
 from tests.integration.operators import Namespace, Operator, chart_account, plan, until
 from tests.integration.prometheus import Prometheus, program
 from tests.unit.charts.rendering import CHART, objects, of_kind
+from tests.unit.docs.markdown import Block, blocks, pages
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +36,7 @@ def rules(**values: Any) -> dict[str, Any]:
     return dict(rule["spec"])
 
 
-def panels() -> list[dict[str, Any]]:
+def panels_of_the_dashboard() -> list[dict[str, Any]]:
     found = json.loads((CHART / "dashboards" / "orrery.json").read_text())
     return [panel for panel in found["panels"] if panel["type"] != "row"]
 
@@ -100,12 +101,20 @@ def filled_in(expression: str) -> str:
 def test_every_panel_has_data(scraped: tuple[Prometheus, Namespace]) -> None:
     prometheus, _ = scraped
     empty = {}
-    for panel in panels():
+    for panel in panels_of_the_dashboard():
         for target in panel["targets"]:
             found = prometheus.ask(filled_in(target["expr"]))
             if not any(math.isfinite(float(series["value"][1])) for series in found):
                 empty[panel["title"]] = target["expr"]
     assert set(empty) == set(EMPTY_BY_NATURE), empty
+
+
+QUERIES = [block for page in pages() for block in blocks(page) if block.language == "promql"]
+
+
+@pytest.mark.parametrize("block", QUERIES, ids=lambda block: block.where)
+def test_queries_of_the_documentation_are_answered(scraped: tuple[Prometheus, Namespace], block: Block) -> None:
+    assert len(QUERIES) >= 2 and scraped[0].ask(block.code.replace("[31d]", "[10m]"))
 
 
 def test_every_rule_is_evaluated_without_an_error(scraped: tuple[Prometheus, Namespace]) -> None:
