@@ -1,10 +1,17 @@
 """How fast work runs: model FLOP utilisation, calibrated by what probes measured.
 
+A forward (and backward) pass over n tokens takes as long as one over n + r tokens would at full speed: r is the roofline's
+ridge, peak / bandwidth (Williams et al. 2009), since a pass reads every weight once however few tokens it is for; on CPUs
+what the framework does between kernels sets a floor. So ``effort = FLOPs + r x FLOPs a token x passes`` is what speed is a
+ratio to. In this form throughput saturates in the batch, as the log fit of arXiv 2408.04693 does over the batches it saw
+(``moe_throughput``).
+
 Utilisation u = achieved / peak FLOP/s is modelled on the log scale as a sum of normal effects: the kind of work, the
 accelerator, the model, and their interaction; a measurement moves all that share an effect with it, most of all itself.
-A utilisation measured on one accelerator so carries to another by the ratio of peaks, with an interval that is wider
-(roofline without its bandwidth leg; decode is bounded by bandwidth in ``forecast``). Priors: pre-training on H100 reaches
-38-46 %, LoRA on a 70B only 17.8 %, so kinds have utilisations of their own; small batches on CPUs vary far more.
+Between two accelerators the effect is shared by exp(-distance), the distance being that of their log peaks and log
+bandwidths: a utilisation measured on an H100 says much of an H200 and nothing of a CPU, and the interval widens with it.
+Priors: pre-training on H100 reaches 38-46 % (of the forward and backward pass alone), LoRA on a 70B over eight only 17.8 %;
+torchtune's single-GPU recipes have LoRA 1.2 times as efficient as full fine-tuning, and QLoRA .78 of LoRA.
 """
 
 from __future__ import annotations
@@ -44,8 +51,8 @@ class WorkKind(StrEnum):
 #: Median utilisation before anything is measured.
 _PRIOR_UTILISATION = {
     WorkKind.FULL_TRAINING: 0.35,
-    WorkKind.ADAPTER_TRAINING: 0.25,
-    WorkKind.QUANTIZED_TRAINING: 0.20,
+    WorkKind.ADAPTER_TRAINING: 0.42,
+    WorkKind.QUANTIZED_TRAINING: 0.33,
     WorkKind.INFERENCE: 0.30,
 }
 # Standard deviations of log-utilisation effects. Set wide enough for the anchors above: exp(+-1.64 * .79) spans 3.7 times.
@@ -54,18 +61,40 @@ _ACCELERATOR_SD = 0.45
 _UNKNOWN_ACCELERATOR_SD = 1.5
 _KIND_SD = 0.35
 _MODEL_SD = 0.40
+#: Least tokens that a pass costs beside its own: measured on a CPU (docs/benchmarks/costs.md), whose ridge is far below.
+_LEAST_RIDGE = 64.0
 _NOISE_SD = 0.20  # run to run, batch to batch: seen on repeated probes of one model
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Work that was measured: FLOPs done in seconds."""
+    """Work that was measured: FLOPs done in seconds; ``pass_flops`` are one token's FLOPs times the passes they took."""
 
     model: str
     accelerator: AcceleratorFacts
     kind: WorkKind
     flops: float
     seconds: float
+    pass_flops: float = 0.0
+
+
+def ridge(accelerator: AcceleratorFacts) -> float:
+    """Tokens a pass costs beside its own: peak / bandwidth, in FLOPs a byte, which for 16-bit weights is tokens.
+
+    >>> round(ridge(AcceleratorFacts("h100", 989e12, 80e9, 3.35e12, True)))
+    295
+    """
+    return max(accelerator.peak_flops / accelerator.bandwidth, _LEAST_RIDGE)
+
+
+def effort(accelerator: AcceleratorFacts, flops: ArrayLike, pass_flops: ArrayLike = 0.0) -> Array:
+    """FLOPs that would take as long at full speed: passes over few tokens waste the rest of the accelerator."""
+    return np.asarray(flops, dtype=np.float64) + ridge(accelerator) * np.asarray(pass_flops, dtype=np.float64)
+
+
+def distance(a: AcceleratorFacts, b: AcceleratorFacts) -> float:
+    """How unlike two accelerators are: the length of the difference of their log peaks and log bandwidths."""
+    return float(np.hypot(np.log(a.peak_flops / b.peak_flops), np.log(a.bandwidth / b.bandwidth)))
 
 
 @dataclass(frozen=True)
@@ -79,6 +108,8 @@ def _covariance(a: _Key, b: _Key) -> float:
     value = _COMMON_SD**2
     if a.accelerator.name == b.accelerator.name:
         value += (_ACCELERATOR_SD if a.accelerator.known else _UNKNOWN_ACCELERATOR_SD) ** 2
+    elif a.accelerator.known and b.accelerator.known:
+        value += _ACCELERATOR_SD**2 * float(np.exp(-distance(a.accelerator, b.accelerator)))
     if a.kind == b.kind:
         value += _KIND_SD**2
     if a.model == b.model:
@@ -100,7 +131,8 @@ class Throughput:
         grouped: dict[_Key, list[float]] = {}
         for o in observations:
             if o.flops > 0 and o.seconds > 0 and np.isfinite(o.flops) and np.isfinite(o.seconds):
-                achieved = np.log(o.flops / o.seconds / o.accelerator.peak_flops)
+                done = float(effort(o.accelerator, o.flops, o.pass_flops))
+                achieved = np.log(done / o.seconds / o.accelerator.peak_flops)
                 grouped.setdefault(_Key(o.model, o.accelerator, o.kind), []).append(float(achieved))
         keys = tuple(sorted(grouped, key=lambda k: (k.model, k.accelerator.name, k.kind)))
         if not keys:
@@ -111,7 +143,14 @@ class Throughput:
         inverse = np.linalg.inv(np.array([[_covariance(a, b) for b in keys] for a in keys]) + noise)
         return Throughput(keys, inverse @ y, inverse)
 
-    def seconds(self, model: str, accelerator: AcceleratorFacts, kind: WorkKind, flops: ArrayLike) -> Posterior:
+    def seconds(
+        self,
+        model: str,
+        accelerator: AcceleratorFacts,
+        kind: WorkKind,
+        flops: ArrayLike,
+        pass_flops: ArrayLike = 0.0,
+    ) -> Posterior:
         """Seconds that ``flops`` (n,) take, as a log-normal posterior; includes one run's own variation.
 
         >>> gpu = AcceleratorFacts("h100", 989e12, 80e9, 3.35e12, True)
@@ -120,7 +159,7 @@ class Throughput:
         >>> bool(4.5 < t.median()[0] < 5.5)
         True
         """
-        work = np.asarray(flops, dtype=np.float64)
+        work = effort(accelerator, flops, pass_flops)
         key = _Key(model, accelerator, kind)
         mean, variance = float(np.log(_PRIOR_UTILISATION[kind])), _covariance(key, key)
         if self.keys:
@@ -130,3 +169,51 @@ class Throughput:
         sd = float(np.sqrt(max(variance, 0.0) + _NOISE_SD**2))
         log_seconds = np.log(np.maximum(work, 1e-12)) - np.log(accelerator.peak_flops) - mean
         return Posterior(log_seconds, np.where(work > 0, sd, 0.0), Link.LOG)
+
+
+def moe_throughput(batch_size: ArrayLike, sparsity: float, slope: float, sparsity_scale: float, offset: float) -> Array:
+    """Sequences a second of fine-tuning a mixture of experts: ``slope ln(batch / (sparsity x scale)) + offset``.
+
+    The form of arXiv 2408.04693 (its throughput equation); sparsity is the share of experts a token is sent to. Never below
+    zero, which the logarithm is for small batches.
+
+    >>> [round(float(t), 2) for t in moe_throughput([1, 4], 0.25, 0.4, 1.0, 0.0)]
+    [0.55, 1.11]
+    """
+    batch = np.asarray(batch_size, dtype=np.float64)
+    return np.maximum(slope * np.log(batch / (sparsity * sparsity_scale)) + offset, 0.0)
+
+
+@dataclass(frozen=True)
+class BatchFit:
+    """``throughput = a + k ln(batch)`` by least squares, and the root of its mean squared error."""
+
+    a: float
+    k: float
+    rmse: float
+
+    def at(self, batch_size: ArrayLike) -> Array:
+        """Throughput at other batches; never below zero."""
+        return np.maximum(self.a + self.k * np.log(np.asarray(batch_size, dtype=np.float64)), 0.0)
+
+
+def fit_batches(batch_size: ArrayLike, throughput: ArrayLike) -> BatchFit:
+    """Fits throughput over batches of one model on one accelerator, dense or sparse (arXiv 2408.04693).
+
+    Sparsity and its scale are constants there and go into ``a``. Raises ``ValueError`` for fewer than two batches.
+    """
+    b, t = np.asarray(batch_size, dtype=np.float64), np.asarray(throughput, dtype=np.float64)
+    if len(np.unique(b)) < 2:
+        raise ValueError("throughput over batches needs at least two different batch sizes")
+    design = np.stack([np.ones_like(b), np.log(b)], axis=1)
+    (a, k), *_ = np.linalg.lstsq(design, t, rcond=None)
+    return BatchFit(float(a), float(k), float(np.sqrt(np.mean((design @ np.array([a, k]) - t) ** 2))))
+
+
+def fine_tuning_cost(examples: float, epochs: float, throughput: float, price_per_hour: float) -> float:
+    """Money of a fine-tuning run: examples x epochs / throughput x price (arXiv 2408.04693, its cost equation).
+
+    >>> round(fine_tuning_cost(15_000, 10, 2.74, 1.67), 1)
+    25.4
+    """
+    return examples * epochs / throughput / 3600 * price_per_hour

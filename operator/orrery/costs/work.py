@@ -25,7 +25,15 @@ class Work:
     request_flops: Array  #: prefill and decode of one request
     adaptation_memory: Array  #: bytes at the peak of training; 0 when nothing is trained
     serving_memory: Array  #: bytes to serve one request at a time
+    adaptation_passes: Array | None = None  #: forward and backward passes (optimizer steps); None: not counted
     evaluation_flops: Array | None = None  #: of one item as a probe scores it, with shared prefixes; None: as served
+
+    @property
+    def adaptation_pass_flops(self) -> Array:
+        """One training token's FLOPs times the passes: what passes over few tokens cost beside their FLOPs."""
+        if self.adaptation_passes is None:
+            return np.zeros(len(self))
+        return self.adaptation_passes * self.adaptation_flops / np.maximum(self.adaptation_tokens, 1.0)
 
     def __len__(self) -> int:
         return len(self.adaptation_flops)

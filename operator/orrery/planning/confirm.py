@@ -167,10 +167,15 @@ class Confirming:
         kind = WorkKind.of(training) if training is not None else WorkKind.INFERENCE
         load = self.clock.load_seconds(group.model.name, where)
         middle, upper = load + 1.0, 2 * load + 1.0
-        parts = ((WorkKind.INFERENCE, each[j] * trial.fidelity.evaluation_items), (kind, work.adaptation_flops[j]))
-        for which, flops in parts:
+        parts = (
+            (WorkKind.INFERENCE, each[j] * trial.fidelity.evaluation_items, 0.0),
+            (kind, work.adaptation_flops[j], work.adaptation_pass_flops[j]),
+        )
+        for which, flops, wasted in parts:
             if flops > 0:
-                p = self.clock.seconds(group.model.name, where, which, np.array([float(flops)]))
+                p = self.clock.seconds(
+                    group.model.name, where, which, np.array([float(flops)]), np.array([float(wasted)])
+                )
                 middle += float(p.median()[0])
                 upper += float(np.exp(p.mean[0] + _UPPER * p.sd[0]))
         return middle, upper

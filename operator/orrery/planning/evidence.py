@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from orrery.api.catalogue import MODELS
 from orrery.api.plan import ModelFacts, PlanSpec
 from orrery.api.probe import (
@@ -28,7 +30,8 @@ from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILUR
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
 from orrery.strategies import registry
 from orrery.strategies.base import Evidence
-from orrery.strategies.trials import Identity, identity
+from orrery.strategies.trials import Identity, identity, parameters_of
+from orrery.strategies.tuning_curves import update_steps
 
 IN_FLIGHT = (ProbeState.RESERVED, ProbeState.QUEUED, ProbeState.RUNNING)
 #: Sizes of a model as reports write them.
@@ -43,7 +46,8 @@ class Known:
     evidence: dict[str, list[Evidence]] = field(default_factory=dict)
     task_facts: TaskFacts | None = None
     model_facts: dict[str, ModelFacts] = field(default_factory=dict)
-    work: dict[tuple[str, str, WorkKind], tuple[float, float]] = field(default_factory=dict)  #: FLOPs and their seconds
+    #: FLOPs, their seconds, and one token's FLOPs times the passes they took
+    work: dict[tuple[str, str, WorkKind], tuple[float, float, float]] = field(default_factory=dict)
     load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
     late: Counter[tuple[str, str]] = field(default_factory=Counter)  #: probes that met their deadline, by the same
     in_flight: list[tuple[str, str, Trial]] = field(default_factory=list)  #: model, accelerator, trial
@@ -163,14 +167,17 @@ def _observe(known: Known, model: str, accelerator: str, trial: Trial, result: T
     training = None
     if trial.strategy in registry.installed() and trial.fidelity.method is Method.DIRECT:
         training = registry.get(trial.strategy).training
-    pairs = [(WorkKind.INFERENCE, result.evaluation_flops, result.evaluation_seconds)]
+    pairs = [(WorkKind.INFERENCE, result.evaluation_flops, result.evaluation_seconds, 0.0)]
     if training is not None:
-        pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds))
-    for kind, flops, seconds in pairs:
+        epochs = float(parameters_of(trial).get("epochs", 1.0))
+        steps = update_steps(np.array([float(trial.fidelity.training_examples or 1)]), np.array([epochs]))
+        passes = float(steps[0]) * float(result.train_flops or 0) / max(result.train_tokens, 1)
+        pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds, passes))
+    for kind, flops, seconds, passes in pairs:
         if flops and seconds and flops > 0 and seconds > 0:
             # Sums, so that long runs count by their length: short ones are mostly set-up.
-            done, spent = known.work.get((model, accelerator, kind), (0.0, 0.0))
-            known.work[model, accelerator, kind] = done + float(flops), spent + float(seconds)
+            done, spent, passed = known.work.get((model, accelerator, kind), (0.0, 0.0, 0.0))
+            known.work[model, accelerator, kind] = done + float(flops), spent + float(seconds), passed + passes
 
 
 def _fail(

@@ -54,7 +54,11 @@ def exhaustive(
             spent = clock.seconds(group.model.name, accelerator.name, WorkKind.INFERENCE, scoring).median()
             if training is not None:
                 tuning = clock.seconds(
-                    group.model.name, accelerator.name, WorkKind.of(training), work.adaptation_flops[here]
+                    group.model.name,
+                    accelerator.name,
+                    WorkKind.of(training),
+                    work.adaptation_flops[here],
+                    work.adaptation_pass_flops[here],
                 )
                 spent = spent + tuning.median()
             seconds += float(spent.sum())

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import ModelFacts, PlanSpec
+from orrery.api.plan import Model, ModelFacts, PlanSpec
 from orrery.api.probe import TaskFacts
 from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.accelerators import AcceleratorFacts, describe
 from orrery.costs.forecast import CostForecasts, decode_seconds, forecast_costs, requests_over_horizon
 from orrery.costs.prices import Prices
-from orrery.costs.throughput import Observation, Throughput, WorkKind
+from orrery.costs.throughput import Observation, Throughput, WorkKind, effort
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
 from orrery.planning.candidates import CandidateGroup, Space
 from orrery.planning.evidence import Known
 from orrery.planning.gates import Reasons, admitted, gate_context, gate_measured, gate_memory, memory_of
-from orrery.strategies.base import Evidence, Group
+from orrery.strategies.base import Evidence, Group, Sibling
 from orrery.strategies.tokens import UNKNOWN_MODEL
 
 Array = NDArray[np.float64]
@@ -90,8 +90,19 @@ class Groups:
             evidence=[*evidence.get(name, ()), *more],
             link=self.link,
             chance=self.chance,
-            siblings={m: tuple(e) for m, e in sorted(evidence.items()) if m != name},
+            siblings=self._siblings(group.model),
         )
+
+    def _siblings(self, model: Model) -> list[Sibling]:
+        """The other measured models of a model's family."""
+        return [
+            Sibling(m, self.known.model_facts.get(m.name), tuple(self.known.evidence[m.name]))
+            for m in self.spec.models
+            if m.family is not None
+            and m.family == model.family
+            and m.name != model.name
+            and m.name in self.known.evidence
+        ]
 
 
 class Clock:
@@ -103,13 +114,15 @@ class Clock:
         self.by_name = {a.name: a for a in self.accelerators}
         self.throughput = Throughput.fit(
             [
-                Observation(model, self.by_name[where], kind, flops, seconds)
-                for (model, where, kind), (flops, seconds) in sorted(known.work.items())
+                Observation(model, self.by_name[where], kind, flops, seconds, passes)
+                for (model, where, kind), (flops, seconds, passes) in sorted(known.work.items())
             ]
         )
         self._pace: dict[tuple[str, str, WorkKind], tuple[float, float]] = {}  # ln seconds a FLOP, and its sd
 
-    def seconds(self, model: str, accelerator: str, kind: WorkKind, flops: Array) -> Posterior:
+    def seconds(
+        self, model: str, accelerator: str, kind: WorkKind, flops: Array, pass_flops: Array | None = None
+    ) -> Posterior:
         """Seconds of each amount of work (n,), wider when the model's size is a guess; no work takes none."""
         key = model, accelerator, kind
         if key not in self._pace:
@@ -119,6 +132,8 @@ class Clock:
             self._pace[key] = float(one.mean[0] + late), float(np.hypot(one.sd[0], guess))
         mean, sd = self._pace[key]
         work = np.asarray(flops, dtype=np.float64)
+        if pass_flops is not None:
+            work = effort(self.by_name[accelerator], work, pass_flops)
         return Posterior(mean + np.log(np.maximum(work, 1e-12)), np.where(work > 0, sd, 0.0), Link.LOG)
 
     def load_seconds(self, model: str, accelerator: str) -> float:
@@ -199,7 +214,7 @@ def _costs(
     accelerator, model = clock.accelerators[a], group.model.name
     training = group.plugin.training
     kind = WorkKind.of(training) if training is not None else WorkKind.INFERENCE
-    adaptation = clock.seconds(model, accelerator.name, kind, work.adaptation_flops)
+    adaptation = clock.seconds(model, accelerator.name, kind, work.adaptation_flops, work.adaptation_pass_flops)
     request = clock.seconds(model, accelerator.name, WorkKind.INFERENCE, work.request_flops)
     floor = decode_seconds(facts or UNKNOWN_MODEL, accelerator, work.request_output_tokens)
     costs = forecast_costs(work, adaptation, request, prices.per_second(spec.accelerators[a]), spec.workload, floor)

@@ -7,7 +7,7 @@ point group ``orrery.strategies``; ``measure.py`` beside it runs inside probes (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -56,6 +56,15 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Sibling:
+    """Another model of the same family, and what was measured of it."""
+
+    model: Model
+    facts: ModelFacts | None
+    evidence: Sequence[Evidence]
+
+
+@dataclass(frozen=True)
 class Group:
     """All configurations of one strategy on one model: they share a curve and the evidence.
 
@@ -73,7 +82,7 @@ class Group:
     evidence: Sequence[Evidence]
     link: Link
     chance: float
-    siblings: Mapping[str, Sequence[Evidence]] = field(default_factory=dict)  #: other models' evidence, by model name
+    siblings: Sequence[Sibling] = ()  #: the other measured models of its family
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class Proposal:
     training_flops: float
     inference_flops: float
     expected_score: float | None = None  #: median of the score it would report, in the metric's unit
+    training_pass_flops: float = 0.0  #: one token's FLOPs times the training's passes: what short batches waste
 
 
 @dataclass(frozen=True)

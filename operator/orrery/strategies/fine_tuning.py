@@ -17,7 +17,7 @@ from orrery.costs.work import Work
 from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
 from orrery.laws.ntk import gap_of_modes
 from orrery.laws.posterior import Array, Link, Posterior
-from orrery.strategies import registry
+from orrery.strategies import family, registry
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.law_curves import FineTunedCurves, LawCurves
 from orrery.strategies.shot_curves import ZERO_SHOT
@@ -118,6 +118,7 @@ class FineTuning:
                 self.training_flops(group, p, n),
                 scoring,
                 float(medians[j]),
+                self._pass_flops(group, p, n),
             )
             for j, (n, p) in enumerate(open_)
         ]
@@ -205,6 +206,7 @@ class FineTuning:
             request_output_tokens=np.full(group.size, counts.output),
             request_flops=request_flops(group, prompt, counts),
             adaptation_memory=np.broadcast_to(memory, (group.size,)),
+            adaptation_passes=update_steps(sizes, self._numbers(group, "epochs", 1.0)),
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
@@ -244,7 +246,8 @@ class FineTuning:
         for e in direct(group.evidence, ZERO_SHOT):
             if parameters_of(e.trial).get("calibration", "none") == "none":
                 return observed(e.result, group.link)
-        return None
+        told = family.forecasts(group, ZERO_SHOT)
+        return next((v for k, v in sorted(told.items()) if ("calibration", "none") in k[1]), None)
 
     @staticmethod
     def _trained_parameters(columns: Mapping[str, Sequence[str]], i: int) -> dict[str, str]:
@@ -260,6 +263,13 @@ class FineTuning:
         """Training examples each configuration asks, (n,)."""
         total = group.task_facts.train_examples if group.task_facts else _UNKNOWN_EXAMPLES
         return np.maximum(np.floor(self._numbers(group, "dataPercent", 100.0) * total / 100.0), 1.0)
+
+    def _pass_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
+        """One training token's FLOPs times the passes of training one configuration on ``examples``."""
+        counts, size = count_tokens(group), np.array([float(examples)])
+        steps = update_steps(size, np.array([float(parameters.get("epochs", 1.0))]))
+        length = counts.input + counts.output
+        return float((training_flops(facts_of(group), self.training, length, 1.0) / length * steps)[0])
 
     def training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
         """FLOPs of training one configuration on ``examples`` of the group's task."""

@@ -206,7 +206,14 @@ class _Search:
                 continue
             for place, shift in parts.items():
                 shifts[len(options), starts[place] : starts[place + 1]] = shift
-            option = scene.option(model, where, proposal.trial, proposal.inference_flops, proposal.training_flops)
+            option = scene.option(
+                model,
+                where,
+                proposal.trial,
+                proposal.inference_flops,
+                proposal.training_flops,
+                proposal.training_pass_flops,
+            )
             options.append(Valued(option, value.Worth(0.0, 0.0, 0.0), proposal.expected_score))
         return _Assembled(index, shifts[: len(options)], options)
 

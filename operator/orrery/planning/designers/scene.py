@@ -98,14 +98,16 @@ class Scene:
             )
         return self._where[key]
 
-    def option(self, model: str, accelerator: str, trial: Trial, inference: float, training: float) -> Option:
-        """A trial of so many FLOPs as an option, with a second of set-up."""
+    def option(
+        self, model: str, accelerator: str, trial: Trial, inference: float, training: float, passes: float = 0.0
+    ) -> Option:
+        """A trial of so many FLOPs as an option, with a second of set-up; ``passes`` are its training's pass FLOPs."""
         plugin = registry.get(trial.strategy) if trial.strategy in registry.installed() else None
         kind = WorkKind.INFERENCE if plugin is None or plugin.training is None else WorkKind.of(plugin.training)
         mid = upper = 1.0
-        for k, flops in ((WorkKind.INFERENCE, inference), (kind, training)):
+        for k, flops, wasted in ((WorkKind.INFERENCE, inference, 0.0), (kind, training, passes)):
             if flops > 0:
-                p = self.clock.seconds(model, accelerator, k, np.array([flops]))
+                p = self.clock.seconds(model, accelerator, k, np.array([flops]), np.array([wasted]))
                 mid += float(np.exp(p.mean[0]))
                 upper += float(np.exp(p.mean[0] + _UPPER * p.sd[0]))
         return Option(model, accelerator, trial, mid, upper)
