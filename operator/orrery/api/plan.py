@@ -30,7 +30,7 @@ from orrery.api.base import (
 from orrery.api.quantities import Money, Number, Share, on_wire
 from orrery.api.sources import ModelSource
 from orrery.api.status import PlanStatus
-from orrery.api.task import Task
+from orrery.api.task import MetricName, Task
 
 
 class Architecture(StrEnum):
@@ -57,6 +57,14 @@ class ModelFacts(ApiModel):
     context_length: PositiveCount | None = Field(None, description="Longest sequence in tokens.")
 
 
+class Precision(StrEnum):
+    """Bits of the weights that a model is served with, and probed with."""
+
+    BF16 = "Bf16"  #: sixteen bits, as most models are published
+    INT8 = "Int8"  #: eight bits, outliers apart (LLM.int8, arXiv 2208.07339)
+    INT4 = "Int4"  #: four bits, NF4 (QLoRA, arXiv 2305.14314)
+
+
 class Model(ApiModel):
     """A candidate model."""
 
@@ -67,6 +75,14 @@ class Model(ApiModel):
         None, description="Models of one family share strength in forecasts, e.g. smollm2."
     )
     facts: ModelFacts | None = Field(None, description="Sizes, if known; else the first probe reports them.")
+    precision: Precision | None = Field(
+        None,
+        description="Bits of the weights, to serve and to probe with; as published by default. List a model once for each.",
+    )
+    hosted_as: Name | None = Field(
+        None,
+        description="Entry of the PriceList's hostedModels: what trains nothing is then paid for by the token.",
+    )
 
 
 def _grid_value(value: Any, info: ValidationInfo) -> str:
@@ -130,6 +146,13 @@ class Exclusion(ApiModel):
     strategy: Name = Field(description="Strategy's name in this plan.")
 
 
+class Capacity(StrEnum):
+    """How serving is paid for."""
+
+    PER_USE = "PerUse"
+    PROVISIONED = "Provisioned"
+
+
 class Workload(ApiModel):
     """What will be served: decides what longer prompts cost."""
 
@@ -138,9 +161,36 @@ class Workload(ApiModel):
         None, description="Mean tokens of a request without demonstrations; measured on the dataset by default."
     )
     output_tokens: PositiveCount | None = Field(None, description="Mean tokens of an answer; measured by default.")
+    hourly_profile: Annotated[list[Count], Field(max_length=24)] | None = Field(
+        None, description="Relative traffic of the day's 24 hours; even by default."
+    )
+    burst_factor: Annotated[int, Field(strict=True, ge=1, le=100)] = Field(
+        1, description="Busiest minutes' rate over their hour's mean; real traffic has 2 to 10 (BurstGPT)."
+    )
+    batch_size: Annotated[int, Field(strict=True, ge=1, le=1024)] = Field(
+        1, description="Requests whose answers are generated together."
+    )
+    prompt_caching: Flag = Field(
+        False,
+        description="Keys and values of what all prompts begin with are kept, and cheap where a host prices them.",
+    )
+    capacity: Capacity = Field(
+        Capacity.PER_USE,
+        description="PerUse pays busy seconds; Provisioned pays for what the peak needs, day and night.",
+    )
     horizon_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = Field(
         365, description="Days over which serving is paid for."
     )
+
+    @model_validator(mode="after")
+    def _whole_day(self) -> Self:
+        hours = self.hourly_profile
+        if hours is not None and (len(hours) != 24 or not any(hours)):
+            raise refusal(
+                "hourlyProfile",
+                f"has {len(hours)} hours that sum to {sum(hours)}: write 24 weights, not all of them zero",
+            )
+        return self
 
 
 class Goal(StrEnum):
@@ -403,6 +453,16 @@ class PlanSpec(ApiModel):
                 raise refusal(
                     "exclude", f"names the strategy '{e.strategy}': write one of {', '.join(sorted(strategies))}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        wanted, metric = self.objective.min_quality, self.task.metric.name
+        if wanted is not None and wanted > 1 and metric is not MetricName.NEGATIVE_LOG_LIKELIHOOD:
+            example = f"{wanted / 100:.2f}" if wanted <= 100 else "0.90"
+            raise refusal(
+                "objective.minQuality", f"is '{wanted}', and {metric} is at most 1: write a share such as '{example}'"
+            )
         return self
 
 

@@ -116,6 +116,12 @@ RULES: dict[type, tuple[Rule, ...]] = {
             "an entry names a strategy that the plan does not have: write the name of one of spec.strategies",
             ".exclude",
         ),
+        Rule(
+            "!has(self.objective.minQuality) || self.task.metric.name == 'NegativeLogLikelihood' || "
+            "double(self.objective.minQuality) <= 1.0",
+            "the metric is at most 1: write a share such as '0.90'",
+            ".objective.minQuality",
+        ),
     ),
     Confirm: (
         Rule(

@@ -31,9 +31,9 @@ def estimate(
     known = read_facts(question.plan, question.roots, notes.append)
     step = advance(question.plan, [], question.prices, known)
     for note in notes:
-        console(stderr=True).print(f"note: the data was not read: {note}", markup=False)
+        console(stderr=True).print(f"note: the data was not read: {note}", markup=False, soft_wrap=True)
     if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):
-        console(stderr=True).print(f"error: {step.message}", markup=False)
+        console(stderr=True).print(f"error: {step.message}", markup=False, soft_wrap=True)
         return Exit.BAD_INPUT
     write(_document(step, question.prices.spec.currency), output, _table(step, question.plan.metadata.name, top))
     return Exit.NEGATIVE if step.reason == "Infeasible" else Exit.OK

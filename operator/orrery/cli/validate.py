@@ -56,9 +56,9 @@ def validate(
         for verdict in verdicts:
             screen.print(f"{verdict.plan}: {'invalid' if verdict.problems else 'valid'}", markup=False)
             for sentence in verdict.problems:
-                screen.print(f"  {sentence}", style="red", markup=False)
+                screen.print(f"  {sentence}", style="red", markup=False, soft_wrap=True)
             for sentence in verdict.notes:
-                screen.print(f"  {sentence}", style="dim", markup=False)
+                screen.print(f"  {sentence}", style="dim", markup=False, soft_wrap=True)
         if not verdicts:
             screen.print("price lists and probes only: valid")
     else:

@@ -15,6 +15,7 @@ from orrery.api.catalogue import MODELS
 from orrery.api.plan import AdaptationPlan, Model, ModelFacts
 from orrery.api.sources import HuggingFaceSource
 from orrery.costs.architecture import read_folder
+from orrery.local.models import refuse_absent
 from orrery.planning.types import Facts
 from orrery.probes.data import read_task
 from orrery.probes.errors import DataError, ProbeError
@@ -38,8 +39,9 @@ def read_facts(plan: AdaptationPlan, roots: SourceRoots, unreachable: Callable[[
     """The facts of a plan.
 
     Raises DataError, whose sentence names the field, when the data cannot be used. Where ``unreachable`` is given, it is
-    called with the sentence instead if the data merely is not on this machine.
+    called with the sentence instead if the data merely is not on this machine. ModelError for a model that cannot be.
     """
+    refuse_absent(plan.spec.models, roots)
     models = {model.name: facts for model in plan.spec.models if (facts := model_facts(model, roots)) is not None}
     try:
         data = read_task(plan.spec.task, roots)
@@ -68,7 +70,7 @@ def model_facts(model: Model, roots: SourceRoots) -> ModelFacts | None:
         if source.pvc is not None:
             return folder_facts(roots.of_claim(source.pvc))
     except ProbeError:
-        return None  # the probe will say what is wrong, and validate does
+        return None  # the probe will say what is wrong
     folder = _cached(source.hugging_face) if source.hugging_face is not None else None
     return folder_facts(folder) if folder is not None else None
 

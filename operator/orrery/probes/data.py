@@ -48,7 +48,8 @@ def read_task(task: Task, roots: SourceRoots | None = None) -> TaskData:
     if not train or not evaluation:
         raise DataError(
             "EmptySplit",
-            f"task.dataset has {len(train)} training and {len(evaluation)} evaluation examples: both need at least one",
+            f"task.dataset has {len(train)} training and {len(evaluation)} evaluation examples, and both need at least "
+            "one: add examples of every label",
         )
     labels = _labels(train, evaluation) if task.type is TaskType.CLASSIFICATION else ()
     if labels:
@@ -216,9 +217,10 @@ def _labels(train: Sequence[Example], evaluation: Sequence[Example]) -> tuple[st
     if unseen:
         raise DataError(
             "UnseenLabel",
-            f"the evaluation split has the label '{unseen[0]}'"
+            f"the evaluation split of task.dataset has the label '{unseen[0]}'"
             + (f" and {len(unseen) - 1} more" if len(unseen) > 1 else "")
-            + f", which no training example has: the training labels are {', '.join(labels[:8])}",
+            + ", which no training example has: add examples of it to the training split, or write one of "
+            f"{', '.join(labels[:8])}",
         )
     if len(labels) < 2:
         raise DataError(

@@ -295,6 +295,12 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
         "rule",
     ),
     (
+        "spec.objective.minQuality",
+        "85",
+        "spec.objective.minQuality is '85', and Accuracy is at most 1: write a share such as '0.85'",
+        "rule",
+    ),
+    (
         "spec.objective",
         {"goal": "Weighted"},
         "spec.objective.pointValue is missing: write the worth of a point of quality, such as '10', which goal Weighted needs",

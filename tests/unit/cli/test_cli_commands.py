@@ -146,6 +146,22 @@ BAD = {
         {"builtin": {"name": "bigbench/nothing"}},
         ["bigbench/nothing"],
     ),
+    "unknown builtin model": (
+        "spec.models.0.source",
+        {"builtin": {"name": "gpt-9"}},
+        ["spec.models[minilm].source.builtin.name is 'gpt-9'", "write one of smollm2-135m-instruct"],
+    ),
+    "a model of the other architecture": (
+        "spec.models.0.architecture",
+        "Causal",
+        ["spec.models[minilm].architecture is Causal", "is Encoder: write Encoder"],
+    ),
+    "a folder without a model": (
+        "spec.models.0.source",
+        {"local": {"path": "."}},
+        ["spec.models[minilm].source.local.path", "no config.json", "write the folder of a model"],
+    ),
+    "percent for a share": ("spec.objective.minQuality", "90", ["minQuality is '90'", "write a share such as '0.90'"]),
 }
 
 

@@ -155,7 +155,10 @@ def test_a_label_that_training_never_saw(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "validation.jsonl", [{"input": "x", "target": "novel"}])
     error = refused(local_task(tmp_path))
     assert error.reason == "UnseenLabel"
-    assert "has the label 'novel', which no training example has: the training labels are label 0" in str(error)
+    assert (
+        "has the label 'novel', which no training example has: add examples of it to the training split, or write one of label 0"
+        in str(error)
+    )
 
 
 def test_empty_and_missing_splits(tmp_path: Path) -> None:
