@@ -25,6 +25,8 @@ COMMANDS = {
     "report": ("orrery.cli.report:report", "The answer as one HTML page."),
     "assets": ("orrery.cli.assets:app", "List and fetch the builtin models and tasks."),
     "probe": ("orrery.cli.probe:probe", "Run one AdaptationProbe and write its report."),
+    "train": ("orrery.cli.train:train", "Train one configuration and keep it."),
+    "render": ("orrery.cli.render:render", "The recommended strategy as a ready manifest."),
     "operator": ("orrery.cli.operator:operator", "Run the Kubernetes operator."),
     "crds": ("orrery.cli.commands:crds", "Write the CustomResourceDefinitions."),
 }
@@ -86,11 +88,6 @@ def _root(
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit
-
-
-def command(app: typer.Typer) -> Any:
-    """The root command as click knows it."""
-    return typer.main.get_command(app)
 
 
 def kubectl() -> None:

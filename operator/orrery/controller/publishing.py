@@ -31,7 +31,7 @@ class Publisher:
     def answer(self, plan: AdaptationPlan, body: Object, step: Step) -> float | None:
         """Write a step's rows and status; seconds after which the rows are to be written, when that was done a moment ago."""
         wanted = step.status
-        pending = self._rows(body, step) if step.rows else None
+        pending = self._rows(plan, body, step) if step.rows else None
         self.status(plan, body, wanted)
         if (error := _prediction_error(body, wanted)) is not None:
             self.store.metrics.predicted(key_of(body), error)
@@ -61,10 +61,11 @@ class Publisher:
         """The plan is gone."""
         self._written.pop(key, None)
 
-    def _rows(self, body: Object, step: Step) -> float | None:
+    def _rows(self, plan: AdaptationPlan, body: Object, step: Step) -> float | None:
         key, uid, now = key_of(body), body["metadata"]["uid"], time.monotonic()
         lines = results.lines(step.rows)
-        digest = results.digest_of(lines)
+        rendered = results.rendered(plan, step, self.store.jobs)
+        digest = results.digest_of(lines, rendered)
         known = self._written.get(key)
         ours = known is not None and known[0] == uid
         if known is not None and ours:
@@ -73,7 +74,7 @@ class Publisher:
             if not step.finished and now - known[2] < RESULTS_SECONDS:
                 return RESULTS_SECONDS - (now - known[2])
         self.store.fence()
-        manifest = results.build(body, lines)
+        manifest = results.build(body, lines, rendered)
         if known is not None and ours and known[1] != digest:
             try:
                 self.store.server.replace(CONFIG_MAPS, manifest)

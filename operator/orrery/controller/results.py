@@ -11,13 +11,17 @@ import dataclasses
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orrery.api import yamltext
 from orrery.api.base import GROUP
+from orrery.api.plan import AdaptationPlan
+from orrery.controller.jobs import JobSettings
 from orrery.controller.records import owner_reference
+from orrery.controller.render import Target, render
 from orrery.controller.server import Object
-from orrery.planning.types import ResultRow
+from orrery.planning.types import ResultRow, Step
 
 DIGEST = f"{GROUP}/results-digest"
 _LIMIT = 900_000
@@ -38,13 +42,25 @@ def lines(rows: Sequence[ResultRow]) -> list[str]:
     return [json.dumps(_plain(dataclasses.asdict(row)), sort_keys=True, separators=(",", ":")) for row in rows]
 
 
-def digest_of(lines: Sequence[str]) -> str:
+def digest_of(lines: Sequence[str], rendered: Mapping[str, str] | None = None) -> str:
     """Names the content, so that it is written only when it changed."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    texts = [*lines, *(f"{name}\n{text}" for name, text in sorted((rendered or {}).items()))]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
 
-def build(plan: Object, lines: Sequence[str]) -> Object:
-    """The ConfigMap of these lines."""
+def rendered(plan: AdaptationPlan, step: Step, jobs: JobSettings) -> dict[str, str]:
+    """The recommended strategy as manifests, by key of the ConfigMap; nothing while there is no answer."""
+    if not step.finished or step.status.recommendation is None:
+        return {}
+    try:
+        made = render(plan, step.status.recommendation, Target(jobs))
+    except ValueError:  # what cannot run in this cluster has stalled the plan already
+        return {}
+    return {f"{name}.yaml": yamltext.write(manifest) for name, manifest in made.items()}
+
+
+def build(plan: Object, lines: Sequence[str], rendered: Mapping[str, str] | None = None) -> Object:
+    """The ConfigMap of these lines and manifests."""
     kept = len(lines)
     packed = _packed(lines)
     while len(packed) * 4 / 3 > _LIMIT:
@@ -58,10 +74,13 @@ def build(plan: Object, lines: Sequence[str]) -> Object:
             "name": config_map_name(name),
             "namespace": namespace,
             "labels": {"app.kubernetes.io/managed-by": "orrery"},
-            "annotations": {DIGEST: digest_of(lines)},
+            "annotations": {DIGEST: digest_of(lines, rendered)},
             "ownerReferences": [owner_reference(plan, controller=True)],
         },
-        "data": {"summary.json": json.dumps({"candidates": len(lines), "rows": kept}, sort_keys=True)},
+        "data": {
+            "summary.json": json.dumps({"candidates": len(lines), "rows": kept}, sort_keys=True),
+            **(rendered or {}),
+        },
         "binaryData": {"results.jsonl.gz": base64.b64encode(packed).decode()},
     }
 

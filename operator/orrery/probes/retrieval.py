@@ -5,7 +5,6 @@ Ties go to the example that is earlier in the pool, so that the choice is the sa
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -16,18 +15,14 @@ from numpy.typing import NDArray
 from orrery.probes.embedding import embed
 from orrery.probes.likelihood import Meter
 from orrery.probes.models import fingerprint
+from orrery.probes.pool import pool_of
 from orrery.probes.session import Example, LoadedModel, Unsupported
+
+__all__ = ["RETRIEVERS", "demonstrations", "pool_of"]
 
 RETRIEVERS = ("random", "bm25", "dense")
 #: Embeddings of a model's last pool, by the weights' fingerprint and the texts: a probe's trials draw from the same.
 _POOLS: WeakKeyDictionary[torch.nn.Module, tuple[int, tuple[str, ...], NDArray[np.float64]]] = WeakKeyDictionary()
-
-
-def pool_of(train: Sequence[Example], size: int, seed: int) -> list[Example]:
-    """The first ``size`` of the training examples in the seed's random order (all when 0): larger pools hold smaller."""
-    order = list(range(len(train)))
-    random.Random(f"orrery pool {seed}").shuffle(order)
-    return [train[i] for i in (order[:size] if size else order)]
 
 
 def demonstrations(

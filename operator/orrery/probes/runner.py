@@ -7,8 +7,10 @@ is that trial's outcome and touches no other.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orrery.api.probe import Outcome, ProbeSpec, Report, Trial, TrialResult, probe_name
 from orrery.probes.data import read_task
@@ -18,6 +20,9 @@ from orrery.probes.locations import SourceRoots
 from orrery.probes.memory import PeakMemory
 from orrery.probes.report import number, write_report
 from orrery.probes.session import Measure, Session, Unsupported
+
+if TYPE_CHECKING:
+    from orrery.probes.finetune.direct import Trained
 
 #: Below the bounds of ``message`` and ``error``.
 MESSAGE_LENGTH = 400
@@ -44,6 +49,7 @@ def run(
     report_path: Path,
     roots: SourceRoots | None = None,
     strategies: dict[str, Measure] | None = None,
+    keep: Callable[[Session], Callable[[Trained], None]] | None = None,
 ) -> Report:
     """Measure everything that ``spec`` asks for and write the report; returns what was written.
 
@@ -57,6 +63,8 @@ def run(
         Where volumes, ConfigMaps, local files and builtin assets are; by default as the environment says.
     strategies
         Measurements by strategy type; by default the installed ones.
+    keep
+        Given the session, what is to be done with every model that a trial has tuned, before it is taken apart again.
 
     Raises ``OSError`` when the report cannot be written. Whatever goes wrong with data, model or trials is in the report.
     """
@@ -93,6 +101,8 @@ def run(
     except Exception as error:
         return give_up("OutOfMemory" if out_of_memory(error) else "ModelNotLoaded", error)
     session = Session(spec=spec, data=data, model=model)
+    if keep is not None:
+        session.keep = keep(session)
     publish(
         load_seconds=number(model.load_seconds),
         model_facts=model.facts.model_dump(exclude_none=True, by_alias=True),

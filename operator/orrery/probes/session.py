@@ -13,6 +13,8 @@ from orrery.api.quantities import Seconds
 if TYPE_CHECKING:
     import torch
 
+    from orrery.probes.finetune.direct import Trained
+
 
 @dataclass(frozen=True)
 class Example:
@@ -56,6 +58,7 @@ class Session:
     spec: ProbeSpec
     data: TaskData
     model: LoadedModel
+    keep: Callable[[Trained], None] | None = None  #: is handed every tuned model before it is taken apart again
 
 
 class Measure(Protocol):

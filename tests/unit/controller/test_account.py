@@ -22,9 +22,7 @@ SPEC = AdaptationBudgetSpec(currency="USD", max_probe_cost=Decimal(10), max_acce
 
 
 def entry(job: str = "p-1", open_: bool = True, cost: str = "1", at: datetime = NOW, seconds: str = "0") -> Entry:
-    return Entry(
-        job, job.rpartition("-")[0], "plan", "cpu", 100, timestamp(at), open_, Decimal(cost), Decimal(seconds)
-    )
+    return Entry(job, job.rpartition("-")[0], "plan", "cpu", 100, timestamp(at), open_, Decimal(cost), Decimal(seconds))
 
 
 def facts(*entries: Entry, exists: bool = True, taking: tuple[str, ...] = (), orphans: tuple[Entry, ...] = ()) -> Facts:
@@ -119,7 +117,11 @@ def test_reservations_that_fit_never_pass_the_cap_whatever_happens_between(steps
         seen = facts(*world.values(), exists=False, orphans=tuple(orphans.values()))
         if kind == "t":
             told = balanced(told, seen, now)
-            if job not in world and all(h.job != job for h in told.holds) and Room.of(SPEC, told).fits(cost, Decimal(100)):
+            if (
+                job not in world
+                and all(h.job != job for h in told.holds)
+                and Room.of(SPEC, told).fits(cost, Decimal(100))
+            ):
                 hold = hold_of(job, "plan", cost, 100, 1, timestamp(now))
                 told = totalled(told, "2026-11", told.spent or Decimal(0), Decimal(0), [*told.holds, hold])
                 world[job] = entry(job, True, str(cost), now)

@@ -117,9 +117,15 @@ def test_a_forecast_that_was_wrong_is_said(confirmed: Run) -> None:
 
 
 def test_another_answer_is_confirmed_anew_and_the_old_run_stays_paid(confirmed: Run) -> None:
-    other = make_plan(confirm=confirm(), objective={"goal": "MaximizeQuality"})
+    best = confirmed.last.status.recommendation
+    assert best is not None
+    other = make_plan(
+        confirm=confirm(), objective={"minQuality": "0.2"}, exclude=[{"model": best.model, "strategy": best.strategy}]
+    )
     run = drive(other, PRICES, World(), records=confirmed.records)
     mine = [r for r in run.records if r.confirming]
+    second = run.last.status.recommendation
+    assert second is not None and (second.model, second.strategy) != (best.model, best.strategy)
     assert len(mine) == 2 and run.last.status.confirmation is not None
     assert run.last.status.confirmation.spent == sum(r.cost for r in mine)
     # what was confirmed for another plan is not paid again

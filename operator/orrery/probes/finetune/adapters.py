@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -126,3 +127,27 @@ def eager_attention(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.set_attn_implementation(before)  # type: ignore[operator]
+
+
+def save_adapters(module: nn.Module, folder: Path) -> bool:
+    """Write the adapters that are on ``module`` as peft does, so that ``PeftModel.from_pretrained`` reads them; False if none are.
+
+    Taken from the layers themselves, since only they are left once peft's wrapper has gone out of sight.
+    """
+    from peft.tuners.lora import LoraLayer
+    from safetensors.torch import save_file
+
+    tensors: dict[str, torch.Tensor] = {}
+    for name, layer in module.named_modules():
+        if isinstance(layer, LoraLayer):
+            for part in ("lora_A", "lora_B"):
+                weight = getattr(layer, part)["default"].weight
+                tensors[f"base_model.model.{name}.{part}.weight"] = weight.detach().cpu().contiguous()
+    if not tensors:
+        return False
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config: LoraConfig = module.peft_config["default"]  # type: ignore[index]  # set by get_peft_model
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    return True

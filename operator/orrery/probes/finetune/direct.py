@@ -57,7 +57,8 @@ class Trained:
     seconds: float
     tokens: int  #: real tokens that went through the model in training; padding is not counted
     flops: float
-    predict: Callable[[Sequence[Example]], Evaluation] | None = None  #: an encoder's head
+    predict: Callable[[Sequence[Example]], Evaluation] | None = None  #: an encoder's answers
+    head: nn.Linear | None = None  #: an encoder's classification head
 
     def fields(self) -> dict[str, Any]:
         """The training's part of a ``TrialResult``."""
@@ -110,6 +111,8 @@ def tuned(session: Session, kind: Kind, settings: Settings) -> Iterator[Trained]
             stack.enter_context(adapters.merged(module))
             trained.seconds = time.monotonic() - start
             yield trained
+            if session.keep is not None:
+                session.keep(trained)
     finally:
         gc.collect()
         if session.model.device.type == "cuda":
@@ -197,4 +200,4 @@ def _train_encoder(
         mean = meter.tokens / max(1, len(items))
         return judge(session.spec.task, items, list(found), model.facts, meter, time.monotonic() - begun, mean)
 
-    return Trained(model, examples, losses, 0.0, loss.tokens + fitting, float(flops.sum()), predict)
+    return Trained(model, examples, losses, 0.0, loss.tokens + fitting, float(flops.sum()), predict, head)
