@@ -296,7 +296,7 @@ def _with_operator(
     operator.start()
     watcher = Watcher(cluster.rest).start()
     try:
-        _until(lambda: "orrery_lease_held 1.0" in operator.metrics(), "the operator holds its Lease", 60)
+        _until(lambda: "orrery_lease_held 1.0" in operator.metrics(), "the operator holds its Lease", 180)
         begun, last = time.monotonic(), 0.0
         for number in range(args.plans):
             with watcher.changed:

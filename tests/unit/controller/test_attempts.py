@@ -82,6 +82,20 @@ def test_every_ending_has_a_reason_and_a_price(the_job: Any, pods: list[Any], re
     assert reason == "Completed" or found.attempt.message
 
 
+def test_what_is_ended_with_its_plans_time_is_paid_for_its_seconds_and_keeps_what_it_measured() -> None:
+    some = report(SPEC, complete=False)
+    for pods, cost in (([pod(terminated(137))], "0.06"), ([pod(terminated(143, message=some))], "0.06"), ([], "0.115")):
+        found = observe(attempt(), SPEC, None, pods, 1, None, NOW, out_of_time=True)
+        assert (found.attempt.reason, found.attempt.cost) == ("Interrupted", Decimal(cost))
+    assert "count" in (
+        observe(attempt(), SPEC, None, [pod(terminated(143, message=some))], 1, None, NOW, None, True).attempt.message
+        or ""
+    )
+    # whoever finished in time has finished; what still runs is waited for
+    assert observe(attempt(), SPEC, job(COMPLETE), [pod(terminated(message=GOOD))], 1, None, NOW, None, True).ended
+    assert not observe(attempt(), SPEC, None, [pod(RUNNING)], 1, None, NOW, None, True).ended
+
+
 def test_an_error_that_the_probe_tells_is_the_reason() -> None:
     said = report(SPEC, trials=[], reason="MissingColumn", error="the file has no column 'label'")
     found = seen(job(COMPLETE), pod(terminated(message=said)))

@@ -8,6 +8,7 @@ import pytest
 
 from orrery.controller import events
 from orrery.controller.server import ServerError
+from tests.unit.controller.bodies import attempt
 
 pytestmark = pytest.mark.unit
 BODY = {"metadata": {"name": "support", "namespace": "team-a", "uid": "plan-uid"}}
@@ -48,6 +49,20 @@ def test_once_started_nobody_waits_and_everything_is_written_in_order():
     writer.join(5)
     assert not writer.is_alive()
     assert server.written == ["a", "refused", "b"]
+
+
+def test_what_one_look_finds_is_one_event_save_failures():
+    server = Server()
+    server.open.set()
+    recorder = events.Recorder(server)
+    good = [(f"probe-{i}", attempt(phase="Succeeded", cost="0.1")) for i in range(3)]
+    bad = [("probe-x", attempt(phase="Failed", cost="0.2", message="its container ended with exit code 1"))]
+    recorder.attempts_ended(BODY, [*good, *bad])
+    failed, succeeded = server.written
+    assert failed == "probe-x, attempt 1, cost 0.2: its container ended with exit code 1"
+    assert succeeded.startswith("3 probes: probe-0, attempt 1, cost 0.1; probe-1,")
+    recorder.attempts_ended(BODY, good[:1])
+    assert server.written[-1] == "probe-0, attempt 1, cost 0.1"
 
 
 def test_old_news_is_dropped_when_too_much_waits(monkeypatch):

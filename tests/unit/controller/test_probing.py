@@ -1,11 +1,14 @@
 """Starting probes: one attempt has one Job, whatever happens between setting money aside and seeing the Job."""
 
+import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from orrery.api.pricelist import PriceList
+from orrery.api.probe import probe_name
 from orrery.controller.events import Recorder
 from orrery.controller.jobs import JobSettings
 from orrery.controller.metrics import Metrics
@@ -35,6 +38,7 @@ class Objects:
 
     def __init__(self):
         self.held, self.version, self.failing, self.made = {}, 0, [], []
+        self.lock = threading.Lock()
 
     def create(self, resource, body):
         self._fail(f"create {resource.kind}")
@@ -62,9 +66,14 @@ class Objects:
     def list(self, resource, namespace, selector=None):
         return iter(())
 
+    def delete(self, resource, body):
+        del self.held[resource.kind, body["metadata"]["name"]]
+
     def _store(self, key, body):
-        self.version += 1
-        meta = {"uid": f"uid-{key[1]}", "namespace": "team-a", **body["metadata"], "resourceVersion": str(self.version)}
+        with self.lock:
+            self.version += 1
+            version = str(self.version)
+        meta = {"uid": f"uid-{key[1]}", "namespace": "team-a", **body["metadata"], "resourceVersion": version}
         self.held[key] = {**body, "kind": key[0], "metadata": meta}
         return self.held[key]
 
@@ -165,6 +174,42 @@ def test_a_job_that_cannot_be_made_gives_its_money_back():
         case.look()
     attempt = case.look(seconds=100)
     assert (attempt.phase, attempt.reason, attempt.cost) == ("Failed", "NotStarted", Decimal(0))
+
+
+def test_a_job_that_arrives_after_its_attempt_was_given_up_is_swept():
+    case = Case()
+    assert case.start()
+    late = case.server.held.pop(case.job)
+    case.operator()
+    assert case.look(seconds=10).reason == "NotStarted"
+    case.server.held[case.job] = late
+    case.world.put(JOBS, late)
+    case.probing.sweep(case.body, case.world.probes_for("team-a", "support", None))
+    assert case.job not in case.server.held
+
+
+def test_a_job_in_flight_is_not_swept_and_is_ended_when_the_plans_time_is_over():
+    case = Case()
+    assert case.start()
+    probes = case.world.probes_for("team-a", "support", None)
+    case.probing.sweep(case.body, probes)
+    assert case.job in case.server.held
+    other = {**case.body, "metadata": {**case.body["metadata"], "name": "another"}}
+    assert case.probing.interrupt(other, probes) is None and case.job in case.server.held, "it is its payer's to end"
+    assert case.probing.interrupt(case.body, probes) is not None
+    assert case.job not in case.server.held
+
+
+def test_many_start_side_by_side_and_one_that_fails_keeps_no_other_from_it():
+    case = Case()
+    trials = [[case.request.spec.trials[0].model_copy(update={"seed": n})] for n in range(12)]
+    specs = [case.request.spec.model_copy(update={"trials": t}) for t in trials]
+    requests = [replace(case.request, name=probe_name(spec), spec=spec) for spec in specs]
+    case.server.failing = ["create Job"]
+    with pytest.raises(ServerError):
+        case.probing.start_all(case.plan, case.body, PRICES, requests, {})
+    assert sum(kind == JOBS.kind for kind, _ in case.server.made) == len(requests) - 1
+    assert sum(kind == PROBES.kind for kind, _ in case.server.made) == len(requests)
 
 
 def test_what_another_plan_has_started_is_not_started_again():

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from orrery.api.status import Condition, PlanStatus
+from orrery.api.status import Condition, PlanStatus, Progress, Spend
 from orrery.controller import features, results, status
+from orrery.controller.records import DELETED
 from orrery.planning.types import ProbeRecord, ProbeState
 from tests.unit.controller import factory
 
@@ -65,6 +66,32 @@ def test_why_nothing_runs_is_told_while_nothing_does() -> None:
     assert found.conditions[2] == VALID
     assert status.waiting(told, [waits, record(ProbeState.RUNNING)]) == told
     assert status.waiting(told, [record(ProbeState.QUEUED, "Pending", "its Pod has not started yet")]) == told
+
+
+def test_between_decisions_it_counts_probes_and_money_and_says_nothing_else() -> None:
+    plan = factory.plan()
+    spec = factory.probe(plan).spec
+    flying = ProbeRecord("a", spec, ProbeState.RUNNING, 1, Decimal(0), Decimal("0.6"), 0.0)
+    told = PlanStatus(
+        conditions=[READY],
+        progress=Progress(planned=2, queued=2, running=0, succeeded=0, failed=0, reused=0, estimated_remaining_seconds=9),
+        spend=Spend(
+            currency="USD", cost=Decimal(0), reserved=Decimal("1.2"), accelerator_seconds=Decimal(0),
+            exhaustive_cost=Decimal(10), saved_percent=Decimal(100),
+        ),
+    )  # fmt: skip
+    done = replace(flying, name="b", state=ProbeState.SUCCEEDED, cost=Decimal("0.5"), reserved=Decimal(0), seconds=30.0)
+    gone = replace(done, name=DELETED, state=ProbeState.INTERRUPTED, cost=Decimal("0.25"))
+    now = status.underway(told, plan.spec, [flying, done, gone])
+    assert now.conditions == told.conditions and now.progress is not None and now.spend is not None
+    assert (now.progress.running, now.progress.succeeded, now.progress.failed) == (1, 1, 0)
+    assert now.progress.estimated_remaining_seconds == 9
+    assert (now.spend.cost, now.spend.reserved, now.spend.deleted_cost) == (
+        Decimal("0.75"),
+        Decimal("0.6"),
+        Decimal("0.25"),
+    )
+    assert now.spend.saved_percent == Decimal("92.5") and now.spend.accelerator_seconds == 60
 
 
 def test_what_a_server_lacks_is_said_where_it_matters() -> None:
