@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,14 +76,18 @@ def _results(where: str) -> list[str]:
 
 
 def kubectl() -> None:
-    """``kubectl_complete-orrery``: how kubectl asks a plugin for completions; one a line, then a colon and what to do."""
-    from click.shell_completion import ShellComplete
+    """``kubectl_complete-orrery``: how kubectl asks a plugin for completions; one a line, then a colon and what to do.
 
-    from orrery.cli.main import app, command
+    Asks as the fish shell does, whose answers have the same form.
+    """
+    from orrery.cli.main import app
 
-    os.environ.setdefault("_ORRERY_COMPLETE", "")
     *words, incomplete = sys.argv[1:] or [""]
-    asked = ShellComplete(command(app), {"obj": {"cluster": True}}, "kubectl orrery", "_ORRERY_COMPLETE")
-    for item in asked.get_completions(words, incomplete):
-        print(f"{item.value}\t{item.help}" if item.help else item.value)
+    os.environ |= {
+        "_ORRERY_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": f"{shlex.join(['orrery', *words])} {incomplete}",
+    }
+    with contextlib.suppress(SystemExit):
+        app(prog_name="orrery", obj={"cluster": True}, complete_var="_ORRERY_COMPLETE")
     print(":4")  # cobra's ShellCompDirectiveNoFileComp

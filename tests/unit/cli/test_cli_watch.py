@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,7 @@ def test_words_of_plans_states_and_candidates(tmp_path: Path, monkeypatch: pytes
 def test_kubectl_is_told_completions_as_it_asks_for_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # a process of its own would keep it
     monkeypatch.setattr(sys, "argv", ["kubectl_complete-orrery", "ex"])
     kubectl()
     out = capsys.readouterr().out.splitlines()
