@@ -14,8 +14,9 @@ from orrery.api.plan import Model, ModelFacts, PlanSpec
 from orrery.api.probe import TaskFacts
 from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.accelerators import AcceleratorFacts, describe
-from orrery.costs.forecast import CostForecasts, decode_seconds, forecast_costs, requests_over_horizon
+from orrery.costs.forecast import CostForecasts, forecast_costs, hosted_costs, requests_over_horizon
 from orrery.costs.prices import Prices
+from orrery.costs.serving import hosted_cost, serve, serving_seconds
 from orrery.costs.throughput import Observation, Throughput, WorkKind, effort
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
@@ -170,7 +171,7 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
             measured[rows] = quality.measured
             if quality.hurts is not None:
                 hurts[rows] = quality.hurts
-            costs, hours = _costs(spec, group, work, facts, clock, a, prices, requests)
+            costs, hours = _costs(spec, group, work, facts, clock, a, prices)
             for key, p in (("a", costs.adaptation), ("s", costs.serving), ("t", costs.total), ("l", costs.latency)):
                 out[f"{key}_mean"][rows], out[f"{key}_sd"][rows] = p.mean, p.sd
             out["a_flops"][rows], out["s_flops"][rows] = work.adaptation_flops, work.request_flops * requests
@@ -209,17 +210,27 @@ def _costs(
     clock: Clock,
     a: int,
     prices: Prices,
-    requests: float,
 ) -> tuple[CostForecasts, Array]:
     accelerator, model = clock.accelerators[a], group.model.name
     training = group.plugin.training
     kind = WorkKind.of(training) if training is not None else WorkKind.INFERENCE
     adaptation = clock.seconds(model, accelerator.name, kind, work.adaptation_flops, work.adaptation_pass_flops)
     request = clock.seconds(model, accelerator.name, WorkKind.INFERENCE, work.request_flops)
-    floor = decode_seconds(facts or UNKNOWN_MODEL, accelerator, work.request_output_tokens)
-    costs = forecast_costs(work, adaptation, request, prices.per_second(spec.accelerators[a]), spec.workload, floor)
+    served = serve(
+        work,
+        request,
+        facts or UNKNOWN_MODEL,
+        accelerator,
+        spec.workload,
+        group.model.precision,
+        spec.task.type is TaskType.GENERATION,
+    )
+    if group.model.hosted_as is not None and training is None:
+        price = prices.hosted(model, group.model.hosted_as)
+        return hosted_costs(served, hosted_cost(work, price, spec.workload)), np.zeros(group.size)
+    costs = forecast_costs(adaptation, served, prices.per_second(spec.accelerators[a]), spec.workload)
     adapting = np.where(work.adaptation_flops > 0, adaptation.median(), 0.0)
-    hours = (adapting + request.median() * requests) / 3600 * spec.accelerators[a].count
+    hours = (adapting + serving_seconds(served, spec.workload).median()) / 3600 * spec.accelerators[a].count
     return costs, hours
 
 

@@ -10,7 +10,7 @@ one by BM25). So the two kinds share nothing but their start, and retrieval has 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,8 +21,9 @@ from orrery.laws import shots as shots_law
 from orrery.laws._shots_forms import COMPONENTS, ShotsPrior
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.laws.priors import shipped_shots_prior
+from orrery.strategies import family
 from orrery.strategies.base import Group
-from orrery.strategies.trials import direct, evaluation_size, observed, parameters_of
+from orrery.strategies.trials import attempted, direct, evaluation_size, observed, parameters_of
 
 Curve = tuple[str, str]  #: retriever and calibration
 
@@ -54,29 +55,73 @@ _LOSS_OWN_SD, _LOSS_SPEED = 0.05, 4.0
 
 @dataclass(frozen=True)
 class Measured:
-    """A score on the metric scale, with its items and link-scale value and error, of the curves it belongs to."""
+    """A score on the metric scale, with its items and link-scale value and error, of the curves it belongs to.
+
+    ``real`` is False where smaller siblings say it (``family``); its items are then as many as its error is worth.
+    """
 
     curves: tuple[int, ...]
     shots: int
     score: float
-    items: int
+    items: float
     value: float
     sd: float
+    real: bool = True
 
 
 def measured(group: Group, curves: Sequence[Curve]) -> list[Measured]:
-    """Every direct measurement that lies on one of the curves; zero-shot lies on all of its calibration's curves."""
+    """Every direct measurement that lies on one of the curves; zero-shot lies on all of its calibration's curves.
+
+    What was not measured is told by smaller siblings, where there are two. The errors of all they tell go together, so that
+    it counts as much as one telling.
+    """
     found = []
     for e in direct(group.evidence, ZERO_SHOT) + direct(group.evidence, IN_CONTEXT):
         seen, p = observed(e.result, group.link), parameters_of(e.trial)
         if seen is None or e.result.score is None:
             continue
-        shots = int(p.get("shots", "0")) if e.trial.strategy == IN_CONTEXT else 0
-        way = (p.get("retriever", "random"), p.get("calibration", "none"))
-        own = tuple(i for i, c in enumerate(curves) if c[1] == way[1] and (shots == 0 or c[0] == way[0]))
+        shots, own = _place(e.trial.strategy, p, curves)
         if own:
             found.append(Measured(own, shots, float(e.result.score), e.result.items, *seen))
+    return found + _of_siblings(group, curves)
+
+
+def _of_siblings(group: Group, curves: Sequence[Curve]) -> list[Measured]:
+    """Forecasts of what was not measured by smaller siblings, as scores on as many items as they are worth."""
+    done = attempted(group.evidence)
+    told = [
+        (*_place(strategy, dict(pairs), curves), value, sd)
+        for (strategy, pairs, method, n), (value, sd) in family.forecasts(group, ZERO_SHOT, IN_CONTEXT).items()
+        if (strategy, pairs, method, n) not in done
+    ]
+    found = []
+    for shots, own, value, sd in told:
+        if not own:
+            continue
+        # Siblings give a posterior: the prior that the law will add is taken out of it first.
+        prior = predict(group, curves, [], [shots])
+        mean, spread = float(prior.mean[own[0], 0]), float(prior.sd[own[0], 0])
+        precision = sd**-2 - spread**-2
+        if precision <= 0:
+            continue
+        center = (value * sd**-2 - mean * spread**-2) / precision
+        score, precision = float(group.link.inverse(center)), precision / len(told)
+        items = precision / max(score * (1 - score), 1e-3)
+        if items >= 1:
+            found.append(Measured(own, shots, score, items, center, precision**-0.5, real=False))
     return found
+
+
+def _place(strategy: str, parameters: Mapping[str, str], curves: Sequence[Curve]) -> tuple[int, tuple[int, ...]]:
+    """Shots of a configuration, and the curves it lies on."""
+    shots = int(parameters.get("shots", "0")) if strategy == IN_CONTEXT else 0
+    way = (parameters.get("retriever", "random"), parameters.get("calibration", "none"))
+    return shots, tuple(i for i, c in enumerate(curves) if c[1] == way[1] and (shots == 0 or c[0] == way[0]))
+
+
+def remarks(group: Group, seen: Sequence[Measured]) -> list[str]:
+    """Says that a forecast rests on siblings alone."""
+    return [family.remark(group)] if seen and not any(m.real for m in seen) else []
 
 
 def predict(group: Group, curves: Sequence[Curve], seen: Sequence[Measured], at: Sequence[int]) -> Posterior:
@@ -159,7 +204,7 @@ def _fit_shares(
     """One fit of the curves ``rows`` in all worlds; the curves of a world share strength, worlds do not."""
     place = {c: i for i, c in enumerate(rows)}
     columns: dict[tuple[int, int], int] = {}
-    entries: list[tuple[int, int, float, int]] = []
+    entries: list[tuple[int, int, float, float]] = []
     for w, world in enumerate(worlds):
         used: dict[tuple[int, int], int] = {}
         for m in world:

@@ -51,7 +51,7 @@ def test_ten_times_the_largest_sibling_is_covered_and_close(world: object) -> No
         low, high = post.interval(0.9)
         errors.append(abs(post.median()[0] - truth))
         held.append(low[0] <= truth <= high[0])
-        assert high[0] - low[0] < 0.35
+        assert high[0] - low[0] < 0.45
     # Of 12 intervals at 90 %, 9 or more hold with probability .97.
     assert sum(held) >= 9
     assert np.mean(errors) < 0.06

@@ -93,11 +93,12 @@ class InContext:
         curves, at, row, column = self._layout(group)
         seen = shot_curves.measured(group, curves)
         post = shot_curves.predict(group, curves, seen, at)
-        done = {(c, m.shots) for m in seen for c in m.curves}
+        done = {(c, m.shots) for m in seen if m.real for c in m.curves}
         measured = np.array([(r, at[c]) in done for r, c in zip(row, column, strict=True)], dtype=np.bool_)
         quality = Posterior(post.mean[row, column], post.sd[row, column], group.link)
         hurts = shot_curves.probability_hurts(group, curves, seen, at) if seen else None
-        return QualityForecast(quality, measured, hurts=None if hurts is None else hurts[row, column])
+        worse = None if hurts is None else hurts[row, column]
+        return QualityForecast(quality, measured, shot_curves.remarks(group, seen), worse)
 
     def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
         """Prompts grow with the demonstrations; nothing is trained."""

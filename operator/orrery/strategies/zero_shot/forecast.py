@@ -61,9 +61,10 @@ class ZeroShot:
         seen = shot_curves.measured(group, curves)
         post = shot_curves.predict(group, curves, seen, [0])
         column = np.array([names.index(c) for c in group.columns["calibration"]])
-        done = {c for m in seen if m.shots == 0 for c in m.curves}
+        done = {c for m in seen if m.real and m.shots == 0 for c in m.curves}
         quality = Posterior(post.mean[column, 0], post.sd[column, 0], group.link)
-        return QualityForecast(quality, np.array([c in done for c in column], dtype=np.bool_))
+        measured = np.array([c in done for c in column], dtype=np.bool_)
+        return QualityForecast(quality, measured, shot_curves.remarks(group, seen))
 
     def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
         """One prompt without demonstrations a request."""

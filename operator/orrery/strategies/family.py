@@ -1,0 +1,100 @@
+"""A large model forecast from measured smaller ones of its family, item by item, before it is ever loaded.
+
+Direct measurements of the same configuration on the same evaluation items, one table a configuration with a column for each
+smaller sibling, go to ``laws.cod`` (arXiv 2502.17262), with parameters for compute: siblings are trained on about as many
+tokens. Where the small ones hardly solve anything, the rates are extrapolated as rare passes (PassUntil, ``laws.pass_until``):
+a score of 0 on some hundred items says "below one percent", not "never".
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orrery.api.probe import Method, Outcome, TrialResult
+from orrery.laws import cod, pass_until
+from orrery.laws.posterior import Link
+from orrery.strategies.base import Group, Sibling
+from orrery.strategies.trials import Identity, identity
+
+#: Smaller siblings that a forecast needs: one gives no slope.
+LEAST_SIBLINGS = 2
+#: Passes of the best sibling below which the task counts as one that small samples call 0.
+_RARE_PASSES = 5
+#: Above this chance a score is never a matter of rare passes.
+_RARE_CHANCE = 0.02
+
+Results = dict[str, list[tuple[TrialResult, NDArray[np.bool_]]]]  #: by sibling: per item results of each seed
+
+
+def smaller(group: Group) -> list[Sibling]:
+    """Siblings of known and smaller size, smallest first; none when the model's own size is unknown."""
+    facts = group.facts or group.model.facts
+    if facts is None:
+        return []
+    found = [s for s in group.siblings if s.facts is not None and s.facts.parameters < facts.parameters]
+    return sorted(found, key=lambda s: (s.facts.parameters if s.facts else 0, s.model.name))
+
+
+def forecasts(group: Group, *strategies: str) -> dict[Identity, tuple[float, float]]:
+    """Link-scale mean and sd of every configuration of ``strategies`` that two smaller siblings were measured in.
+
+    Only metrics that are right or wrong per item, and only configurations without training; empty where there are none.
+    """
+    siblings = smaller(group)
+    if group.link is not Link.LOGIT or len({s.facts.parameters for s in siblings if s.facts}) < LEAST_SIBLINGS:
+        return {}
+    tables: dict[tuple[Identity, int], Results] = {}
+    for sibling in siblings:
+        for e in sibling.evidence:
+            direct = e.trial.fidelity.method is Method.DIRECT and not e.trial.fidelity.training_examples
+            if e.trial.strategy in strategies and direct and (bits := _bits(e.result)) is not None:
+                table = tables.setdefault((identity(e.trial), len(bits)), {})
+                table.setdefault(sibling.model.name, []).append((e.result, bits))
+    sizes = {s.model.name: float(s.facts.parameters) for s in siblings if s.facts}
+    facts = group.facts or group.model.facts
+    found: dict[Identity, tuple[float, float]] = {}
+    for (asked, items), results in sorted(tables.items()):
+        names = [n for n in sizes if n in results]
+        if facts is None or len({sizes[n] for n in names}) < LEAST_SIBLINGS or asked in found:
+            continue
+        passed = np.stack([np.sum([b for _, b in results[n]], axis=0, dtype=np.float64) for n in names], axis=1)
+        attempts = np.array([float(len(results[n])) for n in names])
+        key = (passed / attempts).tobytes(), attempts.tobytes(), tuple(sizes[n] for n in names)
+        found[asked] = _extrapolate(*key, items, float(facts.parameters), group.chance)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _extrapolate(
+    rates: bytes, attempts: bytes, sizes: tuple[float, ...], items: int, size: float, chance: float
+) -> tuple[float, float]:
+    """The law's forecast; a plan asks for the same one at every event."""
+    rate, tries = np.frombuffer(rates).reshape(items, len(sizes)), np.frombuffer(attempts)
+    score, n = rate.mean(0), items * tries
+    if chance <= _RARE_CHANCE and (score * n).max() < _RARE_PASSES:
+        smooth = (score * n + 0.5) / (n + 1)
+        post = pass_until.fit(score, np.sqrt(smooth * (1 - smooth) / n), np.array(sizes)).predict([size])
+    else:
+        post = cod.fit(rate, np.array(sizes), attempts=tries, chance=min(chance, 0.99)).predict([size])
+    return float(post.mean[0]), float(post.sd[0])
+
+
+def _bits(result: TrialResult) -> NDArray[np.bool_] | None:
+    """Per-item right or wrong, as the report packs it; None where it was not reported."""
+    if result.outcome is not Outcome.MEASURED or not result.bits or not result.items:
+        return None
+    packed = np.frombuffer(base64.b64decode(result.bits), dtype=np.uint8)
+    return np.unpackbits(packed)[: result.items].astype(np.bool_)
+
+
+def remark(group: Group) -> str:
+    """What a person should know of a forecast that rests on siblings."""
+    names = [s.model.name for s in smaller(group)]
+    return (
+        f"{group.model.name} was not measured: forecast from its smaller siblings {' and '.join(names)} by the items "
+        "they got right"
+    )
