@@ -20,7 +20,7 @@ demo: $(VENV)/.probe  ## Answer examples/intents/plan.yaml with real models on r
 	@$(BIN)/orrery run $(PLAN)
 
 test: lint assets  ## Lint, then every test but benchmarks: unit, model, integration, end to end
-	$(BIN)/python -m pytest -m "unit or model or integration or e2e"
+	$(BIN)/python -m pytest -m "unit or model or integration or e2e" -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -29,7 +29,7 @@ lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev  ## The pure tests: seconds
-	$(BIN)/python -m pytest -m unit
+	$(BIN)/python -m pytest -m unit -n 2 --dist loadfile
 
 assets: $(VENV)/.dev  ## Fetch the builtin models and tasks, once
 	@$(BIN)/orrery assets fetch

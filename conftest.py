@@ -29,7 +29,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A docstring's example is a test of its module: `unit`, or `model` where it needs torch."""
+    """Marks that follow from where a test stands.
+
+    A docstring's example is a test of its module: `unit`, or `model` where it needs torch. Side by side (`make test`), the
+    tests of one cluster stay in one process, and so do those that hold real models: the first wait more than they
+    compute, the second compute more than they wait.
+    """
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             item.add_marker("model" if _runs_torch(item.path) else "unit")
+        for mark, group in (("integration", "cluster"), ("e2e", "models")):
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.xdist_group(group))
