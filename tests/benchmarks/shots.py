@@ -57,8 +57,8 @@ class Table:
     def rows(self, index: NDArray[np.bool_]) -> Table:
         """The selected curves."""
         pick = np.flatnonzero(index)
-        names = [[column[i] for i in pick] for column in (self.task, self.model, self.seed)]
-        return Table(*names, self.shots, self.score[pick], self.items[pick], self.chance[pick])
+        task, model, seed = ([column[i] for i in pick] for column in (self.task, self.model, self.seed))
+        return Table(task, model, seed, self.shots, self.score[pick], self.items[pick], self.chance[pick])
 
 
 def read(folder: Path) -> Table:
@@ -87,22 +87,23 @@ def read(folder: Path) -> Table:
         raise ValueError(f"{folder} holds no curve: put csv files with the columns {', '.join(COLUMNS)} there")
     names = sorted(points)
     grid = sorted({k for curve in points.values() for k in curve})
-    score = np.full((len(names), len(grid)), np.nan)
-    count = np.ones_like(score)
+    scores = np.full((len(names), len(grid)), np.nan)
+    counts = np.ones_like(scores)
     for i, name in enumerate(names):
         for k, seen in points[name].items():
             j = grid.index(k)
-            count[i, j] = sum(n for _, n in seen)
-            score[i, j] = sum(s * n for s, n in seen) / count[i, j]
+            counts[i, j] = sum(n for _, n in seen)
+            scores[i, j] = sum(s * n for s, n in seen) / counts[i, j]
     task, model, seed = (list(column) for column in zip(*names, strict=True))
-    return Table(task, model, seed, np.array(grid), score, count, np.array([chance[t] for t in task]))
+    return Table(task, model, seed, np.array(grid), scores, counts, np.array([chance[t] for t in task]))
 
 
 def law(train: Table | None, test: Table, known: int) -> tuple[Array, Callable[[int, int], tuple[float, float]]]:
     """Medians (n, m) and the 90 % interval of the score one evaluation will show at (curve, column)."""
     prior = None
     if train is not None and train.task:
-        prior = shots.learn_prior(train.shots, train.score, items=train.items, chance=train.chance)
+        start = shots.RANDOM_DEMONSTRATIONS
+        prior = shots.learn_prior(train.shots, train.score, items=train.items, chance=train.chance, start=start)
     seen = np.where(test.shots <= known, test.score, np.nan)
     post = shots.fit(test.shots, seen, items=test.items, chance=test.chance, prior=prior)
 

@@ -30,8 +30,8 @@ COMPONENTS: tuple[tuple[int, float, float], ...] = (
 #: Which form each component belongs to, shape (components,).
 FORM_OF = np.array([form for form, _, _ in COMPONENTS])
 
-#: Grid of the sd (logit) by which the accuracy at one k leaves its smooth curve.
-DEVIATIONS = np.array([0.03, 0.1, 0.2, 0.4])
+#: Grid of the sd (logit) by which the accuracy at one k > 0 leaves its smooth curve.
+DEVIATIONS = np.array([0.05, 0.2, 0.6, 1.6])
 
 
 def design(shots: Array) -> Array:
@@ -91,7 +91,7 @@ class ShotsPrior:
     dent_sd: tuple[float, ...] = (1.0, 1.0, 1.0, 0.4, 0.25)
     level_gain_correlation: float = -0.3
     component_weights: tuple[float, ...] = _spread_over_components((0.10, 0.25, 0.25, 0.25, 0.15))
-    deviation_weights: tuple[float, ...] = (0.15, 0.35, 0.35, 0.15)
+    deviation_weights: tuple[float, ...] = (0.3, 0.5, 0.15, 0.05)
     demonstration_sd: float = 0.1
     group_share: float = 0.7
 
@@ -127,3 +127,13 @@ class ShotsPrior:
         if unknown := set(weights) - set(names):
             raise ValueError(f"form {sorted(unknown)[0]!r} is unknown: give one of {', '.join(names)}")
         return replace(self, component_weights=_spread_over_components(tuple(weights.get(n, 0.0) for n in names)))
+
+
+#: Where learning from randomly drawn demonstrations starts: half of all curves are flat, and the others rise as often as they
+#: fall. The gains of ``ShotsPrior`` are those of good demonstrations; from them, the forecast at 16 and 32 shots from at
+#: most 2 errs by a point more (docs/benchmarks/shots.md).
+RANDOM_DEMONSTRATIONS = ShotsPrior(
+    gain_mean=(0.0, 0.0, 0.0, 0.0, 0.0),
+    gain_sd=(0.05, 0.5, 0.5, 0.5, 0.5),
+    component_weights=_spread_over_components((0.5, 0.15, 0.15, 0.1, 0.1)),
+)

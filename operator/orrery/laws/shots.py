@@ -9,8 +9,10 @@ Model, for a curve i and a number of shots k::
     logit score(i, k) = level + gain * rise(k) + dent * bend(k) + deviation(k) + noise
 
 (level, gain, dent) are normal given the form, the shapes of rise and bend lie on a grid, the deviation is a property of
-the configuration at that k (measuring k itself reveals it, its neighbours do not), and the noise is the binomial one of
-the evaluation items plus the choice of the demonstrations. For scores that are means of shares (token F1), the binomial
+the configuration at that k (measuring k itself reveals it, its neighbours do not; without demonstrations there is none),
+and the noise is the binomial one of the evaluation items plus the choice of the demonstrations. How much a curve deviates
+is its own property: a small model follows the labels it was shown last from one answer for everything to the next, so
+the sd of its deviations lies on a grid from nearly none to several times the gain (docs/benchmarks/shots.md). For scores that are means of shares (token F1), the binomial
 noise is an upper bound. Scores on the same items have correlated noise, which is neglected: differences come out a
 little too uncertain.
 """
@@ -24,10 +26,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp, ndtr
 
 from orrery.laws import _inputs, _shots_learning
-from orrery.laws._shots_forms import COMPONENTS, DEVIATIONS, FORM_OF, FORMS, REFERENCE_SHOTS, ShotsPrior, design
+from orrery.laws._shots_forms import (
+    COMPONENTS,
+    DEVIATIONS,
+    FORM_OF,
+    FORMS,
+    RANDOM_DEMONSTRATIONS,
+    REFERENCE_SHOTS,
+    ShotsPrior,
+    design,
+)
 from orrery.laws.posterior import SHARE_MARGIN, Array, Link, Posterior
 
-__all__ = ["FORMS", "REFERENCE_SHOTS", "ShotsPosterior", "ShotsPrior", "fit", "learn_prior"]
+__all__ = ["FORMS", "RANDOM_DEMONSTRATIONS", "REFERENCE_SHOTS", "ShotsPosterior", "ShotsPrior", "fit", "learn_prior"]
 
 #: Logits are kept within the range the link itself can represent.
 _LOGIT_BOUND = float(-Link.LOGIT.forward(SHARE_MARGIN))
@@ -126,8 +137,9 @@ class ShotsPosterior:
             here = k == shots
             score[:, here] = self._score[:, j, None]
             noise[:, here] = self._noise[:, j, None]
-        pull = deviation**2 / (deviation**2 + noise)
-        return pull, deviation**2 * (1 - pull), score
+        own = np.broadcast_to((k > 0) * deviation**2, noise.shape)
+        pull = own / np.where(own > 0, own + noise, 1.0)
+        return pull, own * (1 - pull), score
 
 
 def fit(
@@ -253,7 +265,7 @@ def _posterior(k: Array, score: Array, noise: Array, beliefs: _Beliefs, prior: S
     shape = (DEVIATIONS.size, n, components)
     evidence, mean, cov = np.empty(shape), np.empty((*shape, 3)), np.empty((*shape, 6))
     for t, deviation in enumerate(DEVIATIONS):
-        w = 1 / (noise + deviation**2)
+        w = 1 / (noise + (k > 0) * deviation**2)
         gram = (w @ crossed).reshape(n, components, 6)
         hit = ((w * score) @ straight).reshape(n, components, 3)
         pull = hit - _times(gram, prior_mean)

@@ -44,3 +44,11 @@ def test_learns_the_moments_curves_were_drawn_from() -> None:
     assert np.sqrt(np.diag(learned.covariance)) == pytest.approx(sd, rel=0.6)
     with pytest.raises(ValueError, match="at least eight scores"):
         empirical_bayes.learn_prior(sizes[:2], np.exp(z[:2, :2]), link=Link.LOG)
+
+
+def test_a_task_of_the_measured_shot_curves_gets_the_prior_without_it() -> None:
+    everything = priors.shipped_shots_prior()
+    assert everything == priors.shipped_shots_prior("no such task")
+    without = priors.shipped_shots_prior("bigbench/intent_recognition")
+    assert without != everything and without == priors.shipped_shots_prior("intent_recognition")
+    assert everything.component_weights[0] > 0.3, "most curves over random demonstrations are flat"

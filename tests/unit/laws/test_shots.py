@@ -173,6 +173,14 @@ def test_a_prior_learned_from_like_curves_forecasts_better_than_the_documented_o
     assert covered[1] > 0.85
 
 
+def test_the_score_without_demonstrations_holds_for_a_curve_that_jumps_to_and_fro() -> None:
+    """SmolLM2-135M on social support, measured: a model that follows the last label shown, whatever it is."""
+    jumping = shots.fit([0, 1, 2, 4, 8], [[0.42, 0.82, 0.07, 0.78, 0.07]], items=1000, chance=1 / 3).predict([0, 16])
+    calm = shots.fit([0, 1, 2, 4, 8], [[0.42, 0.44, 0.43, 0.45, 0.44]], items=1000, chance=1 / 3).predict([0, 16])
+    assert jumping.median()[0, 0] == pytest.approx(0.42, abs=0.02)
+    assert jumping.sd[0, 1] > 5 * calm.sd[0, 1]
+
+
 def test_repeated_shots_are_pooled_like_one_larger_evaluation() -> None:
     prior = shots.ShotsPrior(demonstration_sd=0.0)
     twice = shots.fit([0, 0], [[0.5, 0.5]], items=100, chance=0.25, prior=prior).predict([0, 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,10 @@ def test_a_joint_measurement_speaks_for_other_shots_and_sizes() -> None:
 def test_demonstrations_that_hurt_the_tuned_model_are_said() -> None:
     evidence = [zero(0.3), lora(400, 0.9), shots(4, 0.5)]
     unknown = forecast(group(KIND, evidence, **ONE), KIND)
-    assert "Demonstrations hurt the tuned model with probability 60% (not yet measured together)" in unknown.remarks[0]
+    said = re.match(
+        r"Demonstrations hurt the tuned model with probability (\d+)% \(not yet measured together\)", unknown.remarks[0]
+    )
+    assert said is not None and 50 < int(said[1]) < 75
     helpful = [zero(0.1), lora(400, 0.5), shots(4, 0.9)]
     assert not forecast(group(KIND, [*helpful, joint(400, 4, 0.8)], **ONE), KIND).remarks
     hurt = forecast(group(KIND, [*evidence, joint(400, 4, 0.7)], **ONE), KIND)

@@ -1,8 +1,8 @@
 """Priors learned from measured curves, shipped as numbers.
 
-``losses.json`` is written by ``python -m tests.benchmarks.learn_priors --data DIR``. It holds the prior of all measured
-tasks together and, for each task, the prior of the others: whoever forecasts a task that the numbers were learned from
-gets the version that has never seen it.
+``losses.json`` and ``shots.json`` are written by ``python -m tests.benchmarks.learn_priors``. Each holds the prior of all
+measured tasks together and, for each task, the prior of the others: whoever forecasts a task that the numbers were
+learned from gets the version that has never seen it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from orrery.laws._shots_forms import ShotsPrior
 from orrery.laws.posterior import Array, Link
 from orrery.laws.rectified import ERROR_PRIOR, LOSS_PRIOR, RectifiedPrior
 
@@ -28,8 +29,8 @@ def fingerprints(losses: Array) -> list[str]:
 
 
 @cache
-def _shipped() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((resources.files(__package__) / "losses.json").read_text())
+def _shipped(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((resources.files(__package__) / f"{name}.json").read_text())
     return content
 
 
@@ -44,10 +45,27 @@ def shipped_prior(link: Link, *, task: str | None = None, seen: Iterable[str] = 
     """
     if link is not Link.LOG:
         return ERROR_PRIOR
-    content, curves = _shipped(), set(seen)
+    content, curves = _shipped("losses"), set(seen)
     known = [name for name, t in content["tasks"].items() if name == task or curves.intersection(t["curves"])]
     if len(known) > 1:
         return LOSS_PRIOR
     numbers = content["without"][known[0]] if known else content["all"]
     arrays = {k: np.asarray(numbers[k], dtype=np.float64) for k in ("mean", "covariance")}
     return RectifiedPrior(**{**numbers, **arrays})
+
+
+@cache
+def shipped_shots_prior(task: str | None = None) -> ShotsPrior:
+    """The shipped prior of curves over randomly drawn demonstrations.
+
+    Parameters
+    ----------
+    task
+        Name of the task at hand: the prior is then the one that has not seen it, with or without the collection's name
+        before it (``bigbench/``).
+    """
+    content = _shipped("shots")
+    known = content["without"].get((task or "").removeprefix("bigbench/"))
+    numbers: dict[str, Any] = content["all"] if known is None else known
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
+    return ShotsPrior(**fields)
