@@ -91,7 +91,7 @@ def test_plans_at_once_share_a_cap_and_go_on_when_it_is_raised(operator: Operato
     assert max(account for _, account in seen) >= Decimal("0.024"), "they did run beside each other"
     spent = sum(Decimal(space.plan(name)["status"]["spend"]["cost"]) for name in names)
     settled = until(lambda: (s := told(space)).get("reserved") == "0" and s, 20)
-    assert Decimal(settled["spent"]) == spent == committed(space) and "holds" not in settled or settled["holds"] == []
+    assert (Decimal(settled["spent"]) == spent == committed(space) and "holds" not in settled) or settled["holds"] == []
     metrics = operator.metrics()
     label = f'{{amount="spent",budget="month",namespace="{space.namespace}"}}'
     assert metrics[f"orrery_namespace_budget{label}"] == float(spent)

@@ -13,9 +13,14 @@ from orrery.cli.completion import states
 
 
 def report(
+    context: typer.Context,
     where: Annotated[
         Path,
-        typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.", autocompletion=states),
+        typer.Argument(
+            metavar="STATE|PLAN",
+            help="A state folder, or the plan's file. In a cluster, a plan's name.",
+            autocompletion=states,
+        ),
     ],
     state: Annotated[
         Path | None, typer.Option("--state", metavar="DIR", help="State folder; .orrery/NAMESPACE/NAME by default.")
@@ -23,17 +28,41 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page; - for standard output.")
     ] = Path("report.html"),
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="A plan of this namespace of the cluster that KUBECONFIG names."),
+    ] = None,
 ) -> None:
     """Write the answer as one HTML page that can be read offline: frontier, curves, costs, candidates and inputs.
 
     Exit code 0 when the page is written, 2 when the folder holds no answer.
     """
-    page = page_of(where, state)
+    if namespace is not None or (context.find_root().obj or {}).get("cluster", False):
+        page = _page_of_cluster(str(where), namespace)
+    else:
+        page = page_of(where, state)
     if output == Path("-"):
         sys.stdout.write(page)
         return
     output.write_text(page, encoding="utf-8")
     print(f"wrote {output}, {len(page.encode()) / 1e6:.2f} MB", file=sys.stderr)
+
+
+def _page_of_cluster(name: str, namespace: str | None) -> str:
+    from orrery.cli.failures import Exit
+
+    try:
+        from orrery.cli.cluster_report import NoReport, of_cluster
+        from orrery.controller.overview import current_namespace
+        from orrery.controller.server import Server, ServerError
+    except ImportError as error:
+        print(f"error: {error.name} is not installed: pip install 'orrery[operator]'", file=sys.stderr)
+        raise typer.Exit(Exit.BAD_INPUT) from None
+    try:
+        return of_cluster(Server.connect(2), namespace or current_namespace(), name)
+    except (NoReport, ServerError) as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise typer.Exit(Exit.BAD_INPUT) from None
 
 
 def page_of(where: Path, state: Path | None) -> str:

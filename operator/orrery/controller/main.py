@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +24,7 @@ from orrery.controller.events import Recorder
 from orrery.controller.lease import Fence
 from orrery.controller.metrics import Metrics
 from orrery.controller.operator import MANAGED, Operator
+from orrery.controller.probe_store import LANES
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
 from orrery.controller.server import (
@@ -49,7 +50,8 @@ def build(settings: Settings) -> Operator:
     metrics, world = Metrics(), World()
     # a write that was sent while the Lease was held must have landed before another operator may take it
     margin = settings.lease_seconds / 3
-    server = Server.connect(settings.workers + 8, metrics.api_call, (min(5.0, margin / 2), min(10.0, margin)))
+    # a connection for each thread that may ask: those beyond the pool would shake hands anew each time
+    server = Server.connect(settings.workers + LANES + 4, metrics.api_call, (min(5.0, margin / 2), min(10.0, margin)))
     fence = Fence(
         server,
         settings.own_namespace,
@@ -146,8 +148,8 @@ def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
     settings.networking.request_timeout = 30
 
 
-def run(settings: Settings) -> int:
-    """Run until it is told to end; the process's exit status."""
+def run(settings: Settings, pages: Callable[[Operator], Callable[[str], Any]] | None = None) -> int:
+    """Run until it is told to end; the process's exit status. ``pages`` makes what answers the port for reports, if there is one."""
     _share_heaps()
     operator = build(settings)
     # each watch event is not news to a person
@@ -161,6 +163,8 @@ def run(settings: Settings) -> int:
             settings.health_port, lambda path: _health(operator) if path in ("/healthz", "/livez", "/readyz") else None
         ),
     ]
+    if settings.reports_port and pages is not None:
+        servers.append(serve(settings.reports_port, pages(operator)))
     operator.start()
     log.info("operator %s watches %s", settings.identity, settings.namespace or "all namespaces")
     try:

@@ -87,8 +87,13 @@ def build(plan: Object, lines: Sequence[str], rendered: Mapping[str, str] | None
 
 def read(config_map: Object) -> list[dict[str, Any]]:
     """The rows of a results object, as plain JSON."""
+    return [json.loads(line) for line in read_lines(config_map)]
+
+
+def read_lines(config_map: Object) -> list[str]:
+    """The rows of a results object, one JSON text each."""
     packed = base64.b64decode(config_map["binaryData"]["results.jsonl.gz"])
-    return [json.loads(line) for line in gzip.decompress(packed).decode().splitlines()]
+    return gzip.decompress(packed).decode().splitlines()
 
 
 def _packed(lines: Sequence[str]) -> bytes:

@@ -27,6 +27,7 @@ class Settings:
     jobs: JobSettings
     metrics_port: int = 9090
     health_port: int = 8080
+    reports_port: int = 0  #: where reports are served; 0: nowhere
     workers: int = 8
     lease_seconds: float = 30.0
     resync_seconds: float = 120.0
@@ -59,6 +60,7 @@ class Settings:
             ),
             metrics_port=_whole(env, "ORRERY_METRICS_PORT", 9090, 0, 65535),
             health_port=_whole(env, "ORRERY_HEALTH_PORT", 8080, 0, 65535),
+            reports_port=_whole(env, "ORRERY_REPORTS_PORT", 0, 0, 65535),
             workers=_whole(env, "ORRERY_WORKERS", 8, 1, 256),
             lease_seconds=_whole(env, "ORRERY_LEASE_SECONDS", 30, 3, 3600),
             resync_seconds=_whole(env, "ORRERY_RESYNC_SECONDS", 120, 1, 86400),
