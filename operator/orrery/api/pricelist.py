@@ -41,6 +41,9 @@ class TokenPrice(ApiModel):
     name: Name = Field(description="Model's name, as plans use it.")
     input_per_million: Money = Field(description="For a million prompt tokens.")
     output_per_million: Money = Field(description="For a million generated tokens.")
+    cached_input_per_million: Money | None = Field(
+        None, description="For a million prompt tokens read from the host's cache; the full price by default."
+    )
 
 
 class PriceListSpec(ApiModel):

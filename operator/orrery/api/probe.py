@@ -27,7 +27,7 @@ from orrery.api.base import (
     Text,
     Timestamp,
 )
-from orrery.api.plan import GridValue, Model
+from orrery.api.plan import GridValue, Model, Precision
 from orrery.api.quantities import Money, Number
 from orrery.api.task import Task
 
@@ -97,7 +97,10 @@ def data_identity(task: Task) -> dict[str, Any]:
 
 def model_identity(model: Model) -> dict[str, Any]:
     """What makes two models the same: the source (with revision) and architecture, not the plan's name for it."""
-    return {"source": model.source.to_wire(), "architecture": model.architecture.value}
+    identity = {"source": model.source.to_wire(), "architecture": model.architecture.value}
+    if model.precision not in (None, Precision.BF16):
+        identity["precision"] = model.precision.value  # rounded weights answer differently
+    return identity
 
 
 def trial_key(model: Model, task: Task, trial: Trial, accelerator: str) -> str:

@@ -1,7 +1,7 @@
 """From work, speed and price to money with intervals.
 
-Accelerators are paid for the seconds they compute (busy seconds): adaptation once, serving for every request of the
-horizon. Errors of speed are shared by adaptation and serving of one model on one accelerator, so quantiles add
+Accelerators are paid for the seconds they compute (busy seconds), or for standing by where capacity is provisioned:
+adaptation once, serving for every request of the horizon. Errors of speed are shared by adaptation and serving of one model on one accelerator, so quantiles add
 (comonotone sum), which never understates the interval of the total.
 """
 
@@ -13,9 +13,8 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import ModelFacts, Workload
-from orrery.costs.accelerators import AcceleratorFacts
-from orrery.costs.work import Work
+from orrery.api.plan import Workload
+from orrery.costs.serving import Served, nothing, serving_seconds
 from orrery.laws.posterior import Link, Posterior
 
 Array = NDArray[np.float64]
@@ -40,25 +39,18 @@ def requests_over_horizon(workload: Workload) -> float:
 
 
 def forecast_costs(
-    work: Work,
-    adaptation_seconds: Posterior,
-    request_seconds: Posterior,
-    price_per_second: Decimal,
-    workload: Workload,
-    decode_floor: Array | None = None,
+    adaptation_seconds: Posterior, served: Served, price_per_second: Decimal, workload: Workload
 ) -> CostForecasts:
-    """Costs of n candidates from the seconds they take; ``decode_floor`` (n,) is the least time decoding takes alone."""
-    price, requests = float(price_per_second), requests_over_horizon(workload)
+    """Costs of n candidates from the seconds that adapting takes and what serving takes."""
+    price = float(price_per_second)
     adaptation = _scaled(adaptation_seconds, price)
-    serving = _scaled(request_seconds, price * requests)
-    floor = np.zeros(len(work)) if decode_floor is None else decode_floor
-    latency = add(request_seconds, Posterior(np.log(np.maximum(floor, NOTHING)), np.zeros(len(work)), Link.LOG))
-    return CostForecasts(adaptation, serving, add(adaptation, serving), latency)
+    serving = _scaled(serving_seconds(served, workload), price)
+    return CostForecasts(adaptation, serving, add(adaptation, serving), served.latency)
 
 
-def decode_seconds(facts: ModelFacts, accelerator: AcceleratorFacts, output_tokens: Array) -> Array:
-    """Least seconds to generate tokens one by one: every token reads all weights (16 bits) once from memory."""
-    return output_tokens * 2.0 * facts.parameters / accelerator.bandwidth
+def hosted_costs(served: Served, serving: Posterior) -> CostForecasts:
+    """Costs where nothing is adapted and a host is paid by the token (``serving``, money)."""
+    return CostForecasts(nothing(len(served.replicas)), serving, serving, served.latency)
 
 
 def add(a: Posterior, b: Posterior) -> Posterior:
@@ -68,6 +60,6 @@ def add(a: Posterior, b: Posterior) -> Posterior:
 
 
 def _scaled(p: Posterior, factor: float) -> Posterior:
-    if factor <= 0:
+    if factor <= 0 or not len(p.mean):
         return Posterior(np.full_like(p.mean, np.log(NOTHING)), np.zeros_like(p.sd), Link.LOG)
     return Posterior(np.maximum(p.mean + np.log(factor), np.log(NOTHING)), p.sd, Link.LOG)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orrery.api.plan import Accelerator
-from orrery.api.pricelist import PriceList
+from orrery.api.pricelist import PriceList, TokenPrice
 
 
 class PriceMissing(ValueError):  # noqa: N818  # reads as what happened
@@ -33,6 +33,17 @@ class Prices:
         raise PriceMissing(
             f"spec.accelerators[{accelerator.name}] has no {accelerator.capacity_type} price in the PriceList "
             f"'{self.price_list.metadata.name}' (it lists {listed}): add its price there, or use one that is listed"
+        )
+
+    def hosted(self, model: str, name: str) -> TokenPrice:
+        """Token prices of a hosted model; raises PriceMissing."""
+        for price in self.price_list.spec.hosted_models:
+            if price.name == name:
+                return price
+        listed = ", ".join(sorted(p.name for p in self.price_list.spec.hosted_models)) or "none"
+        raise PriceMissing(
+            f"spec.models[{model}].hostedAs is '{name}', which the PriceList '{self.price_list.metadata.name}' has no token "
+            f"prices of (it lists {listed}): add it to hostedModels there, or leave hostedAs out"
         )
 
     def per_second(self, accelerator: Accelerator) -> Decimal:

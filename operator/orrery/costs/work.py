@@ -26,6 +26,9 @@ class Work:
     adaptation_memory: Array  #: bytes at the peak of training; 0 when nothing is trained
     serving_memory: Array  #: bytes to serve one request at a time
     adaptation_passes: Array | None = None  #: forward and backward passes (optimizer steps); None: not counted
+    request_shared_tokens: Array | None = (
+        None  #: with which every prompt begins, so that a cache may keep them; None: none
+    )
     evaluation_flops: Array | None = None  #: of one item as a probe scores it, with shared prefixes; None: as served
 
     @property

@@ -17,6 +17,7 @@ from orrery.api.probe import Method, Outcome
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import Training
 from orrery.costs.memory import memory_sd, shape_known, training_memory
+from orrery.costs.serving import BYTES
 from orrery.costs.work import Work
 from orrery.planning.candidates import CandidateGroup
 from orrery.strategies.base import Evidence
@@ -64,7 +65,7 @@ def gate_memory(group: CandidateGroup, work: Work, facts: ModelFacts | None, acc
                 parts = f"weights and optimizer {optimizer:.1f} + activations {needed - optimizer:.1f}"
             what = "training"
         else:
-            weights = 2.0 * facts.parameters / GIB
+            weights = BYTES[group.model.precision] * facts.parameters / GIB
             parts, what = f"weights {weights:.1f} + buffers and KV cache {needed - weights:.1f}", "serving"
         reasons[i] = (
             f"{what} needs {needed:.1f} GiB ({parts}) and {accelerator.name} has {accelerator.memory_bytes / GIB:.1f} GiB"

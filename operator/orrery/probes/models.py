@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from orrery.api.catalogue import builtin_model
-from orrery.api.plan import Architecture, Model, ModelFacts
+from orrery.api.plan import Architecture, Model, ModelFacts, Precision
 from orrery.api.quantities import Seconds
 from orrery.costs.architecture import read_config
 from orrery.probes.assets import model_path
@@ -119,7 +119,7 @@ def load(model: Model, roots: SourceRoots | None = None) -> LoadedModel:
         module=module,
         tokenizer=tokenizer,
         architecture=model.architecture,
-        facts=facts_of(module.config, sum(p.numel() for p in module.parameters())),
+        facts=facts_of(module.config, int(module.num_parameters())),  # type: ignore[operator]  # a transformers model
         device=device,
         dtype=dtype,
         load_seconds=Seconds(time.monotonic() - start),
@@ -150,8 +150,36 @@ def _module(folder: Path, model: Model, device: torch.device, dtype: torch.dtype
             f"models[{model.name}].architecture is Causal, but its config says {declared[0]}: write Encoder",
         )
     kind = AutoModelForCausalLM if model.architecture is Architecture.CAUSAL else AutoModel
+    if model.precision in (Precision.INT8, Precision.INT4):
+        return _quantized(kind, folder, model, device, dtype)
     module: torch.nn.Module = kind.from_pretrained(folder, dtype=dtype, config=config)
     return module.to(device).eval()
+
+
+def _quantized(kind: Any, folder: Path, model: Model, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+    """The model as it would be served in eight or four bits, so that what rounding costs in quality is measured."""
+    import importlib.util
+
+    from transformers import BitsAndBytesConfig
+
+    where = f"models[{model.name}].precision is {model.precision}"
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("MissingPackage", f"{where}, which needs bitsandbytes: pip install 'orrery[probe]'")
+    config = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if model.precision is Precision.INT8
+        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    )
+    try:
+        module: torch.nn.Module = kind.from_pretrained(
+            folder, quantization_config=config, dtype=dtype, device_map={"": str(device)}
+        )
+    except (ImportError, NotImplementedError, RuntimeError) as error:
+        if "memory" in str(error).lower():
+            raise
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelError("UnreadableModel", f"{where}, and it cannot be so on {device.type}: {line}") from error
+    return module.eval()
 
 
 def give_back_memory() -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from orrery.api.plan import Architecture, Model
+from orrery.api.plan import Architecture, Model, Precision
 from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, training_flops
@@ -79,7 +79,12 @@ class FineTuning:
     harmful_rate: float  #: learning rate that usually begins to do harm: the scale on which kinds are compared
 
     def refusal(self, model: Model, task: Task) -> str | None:
-        """Encoders cannot write free text."""
+        """Encoders cannot write free text; weights of eight or four bits are not trained."""
+        if model.precision in (Precision.INT8, Precision.INT4):
+            return (
+                f"model '{model.name}' has precision {model.precision}, and {self.type} trains 16-bit weights: "
+                "list the model once more without precision (QLoRA quantises by itself)"
+            )
         if model.architecture is Architecture.ENCODER and task.type is not TaskType.CLASSIFICATION:
             return f"model '{model.name}' is an Encoder, whose head answers Classification tasks only, not {task.type}"
         return None

@@ -11,6 +11,7 @@ from orrery.api.plan import Architecture, ModelFacts
 from orrery.api.task import TaskType
 from orrery.costs.flops import inference_flops
 from orrery.costs.memory import serving_memory
+from orrery.costs.serving import BYTES
 from orrery.laws.posterior import Array
 from orrery.strategies.base import Group
 
@@ -71,4 +72,5 @@ def request_flops(group: Group, prompt_tokens: ArrayLike, counts: TokenCounts) -
 
 def serving_bytes(group: Group, prompt_tokens: ArrayLike, counts: TokenCounts) -> Array:
     """Bytes to serve one request at a time."""
-    return np.atleast_1d(serving_memory(facts_of(group), np.asarray(prompt_tokens) + counts.scored))
+    tokens = np.asarray(prompt_tokens) + counts.scored
+    return np.atleast_1d(serving_memory(facts_of(group), tokens, bytes_per_parameter=BYTES[group.model.precision]))

@@ -11,9 +11,10 @@ from orrery.api.plan import Accelerator, ModelFacts, Workload
 from orrery.api.pricelist import PriceList
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, inference_flops, training_flops
-from orrery.costs.forecast import decode_seconds, forecast_costs
+from orrery.costs.forecast import forecast_costs
 from orrery.costs.memory import kv_cache_bytes, serving_memory
 from orrery.costs.prices import PriceMissing, Prices
+from orrery.costs.serving import serve
 from orrery.costs.throughput import Observation, Throughput, WorkKind
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
@@ -111,13 +112,10 @@ def _work(prompt: list[float], adaptation: list[float]) -> Work:
 
 def _costs(work: Work, price: str = "3.6", requests: int = 1000):
     t = Throughput.fit([Observation("m", CPU, WorkKind.INFERENCE, 1e12, 20.0)])
+    workload = Workload(requests_per_day=requests, horizon_days=30)
+    served = serve(work, t.seconds("m", CPU, WorkKind.INFERENCE, work.request_flops), SMALL, CPU, workload)
     return forecast_costs(
-        work,
-        t.seconds("m", CPU, WorkKind.ADAPTER_TRAINING, work.adaptation_flops),
-        t.seconds("m", CPU, WorkKind.INFERENCE, work.request_flops),
-        Decimal(price) / 3600,
-        Workload(requests_per_day=requests, horizon_days=30),
-        decode_seconds(SMALL, CPU, work.request_output_tokens),
+        t.seconds("m", CPU, WorkKind.ADAPTER_TRAINING, work.adaptation_flops), served, Decimal(price) / 3600, workload
     )
 
 
