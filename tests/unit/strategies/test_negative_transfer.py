@@ -97,7 +97,12 @@ def test_losses_that_rise_are_called_harmful_and_those_that_fall_are_not(kind: s
 def test_a_candidate_that_likely_hurts_says_so_in_its_reason() -> None:
     world = World(seed=1, overrides={("small", "zero"): 0.9, ("small", "LoRA"): 0.4})
     strategies = [{"name": "zero-shot", "type": "ZeroShot"}, {"name": "lora", "type": "LoRA"}]
-    asked = make_plan(models=[model("small")], strategies=strategies, objective={"goal": "MaximizeQuality"})
+    asked = make_plan(
+        models=[model("small")],
+        strategies=strategies,
+        objective={"goal": "MaximizeQuality"},
+        probing={"designer": "Uniform"},  # it measures LoRA, whatever that is worth
+    )
     last = drive(asked, make_prices(), world).last
     assert last.status.recommendation is not None and last.status.recommendation.strategy == "zero-shot"
     rejected = [r for r in last.rows if r.type == "LoRA"]
