@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from orrery.api.plan import Goal, Objective
 from orrery.api.task import Direction, Metric
@@ -17,6 +18,9 @@ from orrery.planning.gates import admitted
 MOST_FRONTIER = 32
 #: Costs that differ by less than this share are the same.
 SAME_COST = 0.005
+#: Qualities that differ by less than a point (0.01, for losses one percent) are the same: no evaluation of some hundred items
+#: tells them apart, and the highest of many uncertain forecasts is high by luck as well.
+SAME_QUALITY = 0.01
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ def affordable_probability(objective: Objective, columns: Columns) -> Array:
 def decide(objective: Objective, metric: Metric, columns: Columns) -> Decision:
     """The best candidate among those that meet every constraint with the asked confidence.
 
-    Under MinimizeCost, costs within half a percent are the same. Ties in utility go to the cheaper, then to the likelier, then to the first in the plan's order: reproducible.
+    Under MinimizeCost, costs within half a percent are the same. Under MaximizeQuality, qualities within a point are the
+    same: then the one that is best with the asked confidence is taken. Ties in utility go to the cheaper, then to the likelier, then to the first in the plan's order: reproducible.
     """
     sign = sense(metric)
     allowed = admitted(columns.rejected)
@@ -100,6 +105,12 @@ def decide(objective: Objective, metric: Metric, columns: Columns) -> Decision:
         # No forecast of cost is exact to half a percent: among the cheapest, the best quality is taken.
         tied = enough & (cost <= cost[enough].min() * (1 + SAME_COST))
         first = int(np.lexsort((np.arange(len(utility)), cost, -sign * quality, ~tied))[0])
+        order = np.concatenate([[first], order[order != first]])
+    if objective.goal is Goal.MAXIMIZE_QUALITY and enough.any():
+        unit = SAME_QUALITY if metric.bounded else SAME_QUALITY * float(np.abs(quality[enough]).min())
+        tied = enough & (sign * quality >= (sign * quality)[enough].max() - unit)
+        sure = sign * columns.quality.mean - ndtri(float(objective.confidence)) * columns.quality.sd
+        first = int(np.lexsort((np.arange(len(utility)), cost, -sign * quality, -sure, ~tied))[0])
         order = np.concatenate([[first], order[order != first]])
     ranking = order[allowed[order]]
     chosen = int(ranking[0]) if len(ranking) and enough[ranking[0]] else None
@@ -136,7 +147,7 @@ def _best_probability(
 ) -> float | None:
     """P(no rival is admissible and better by more than a trifle), rivals taken as independent.
 
-    By seeded draws over the 200 next best. A trifle is a percent of the cost, or half a point: among configurations that
+    By seeded draws over the 200 next best. A trifle is a percent of the cost, or a point: among configurations that
     are as good as each other none is the best, and saying so would only alarm.
     """
     if chosen is None:
@@ -148,7 +159,7 @@ def _best_probability(
     value = utility_of(objective, sign, quality, cost)
     if objective.min_quality is not None:
         value = np.where(sign * quality >= sign * float(objective.min_quality), value, -np.inf)
-    trifle = 0.005 if objective.goal is Goal.MAXIMIZE_QUALITY else 0.01 * float(cost[0])
+    trifle = SAME_QUALITY if objective.goal is Goal.MAXIMIZE_QUALITY else 0.01 * float(cost[0])
     own = value[:, :1]
     beaten = (value[:, 1:] > own + trifle).any(axis=1)
     return float(np.mean(~beaten & np.isfinite(own[:, 0])))

@@ -145,7 +145,7 @@ class Reasons:
                 else (
                     f"{lead} and is {gain} worse"
                     if better < 0
-                    else f"{lead} and is {gain} better, but holds the constraints less surely"
+                    else f"{lead} and is {gain} better, but {self._less_sure()}"
                 )
             )
         if dearer >= 0 and better <= 0:
@@ -156,6 +156,8 @@ class Reasons:
             )
         if dearer >= 0:
             text = f"costs {price} more for {gain}"
+            if o.goal is Goal.MAXIMIZE_QUALITY:
+                text += f", but {self._less_sure()}"
             if o.goal is Goal.WEIGHTED and o.point_value is not None:
                 text += f", which are worth {amount(better * 100 * float(o.point_value))} {self.currency}"
             return text
@@ -164,4 +166,10 @@ class Reasons:
             if o.goal is Goal.WEIGHTED and o.point_value is not None:
                 text += f", while the points are worth {amount(-better * 100 * float(o.point_value))} {self.currency}"
             return text
-        return f"saves {price} and is {gain} better, but the choice holds its constraints more surely"
+        return f"saves {price} and is {gain} better, but {self._less_sure()}"
+
+    def _less_sure(self) -> str:
+        """Why a rival with the better expected quality is not taken."""
+        if self.objective.goal is Goal.MAXIMIZE_QUALITY:
+            return "is less sure of it: within a point the surer forecast is taken"
+        return "holds the constraints less surely"

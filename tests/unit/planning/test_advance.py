@@ -191,24 +191,28 @@ def test_a_budget_below_the_cheapest_probe_is_a_sentence() -> None:
     assert "write at least 0.00" in step.message
 
 
+#: A designer that is never content.
+GREEDY = {"designer": "Uniform"}
+
+
 def test_an_exhausted_budget_recommends_or_fails_as_asked() -> None:
     for exceeded, phase in (("Recommend", "Answered"), ("Fail", "Failed")):
-        plan = small(budget={"maxProbeCost": "0.002", "onExceeded": exceeded})
+        plan = small(budget={"maxProbeCost": "0.003", "onExceeded": exceeded}, probing=GREEDY)
         run = drive(plan, PRICES, World(seed=3, train=3000))
         assert run.last.reason == "BudgetExhausted" and run.last.status.phase == phase
         assert (run.last.status.recommendation is None) == (exceeded == "Fail")
-        assert run.highest <= Decimal("0.002")
+        assert run.highest <= Decimal("0.003")
 
 
 def test_accelerator_seconds_are_a_limit_too() -> None:
-    plan = small(budget={"maxProbeCost": "1", "maxAcceleratorSeconds": 150})
+    plan = small(budget={"maxProbeCost": "1", "maxAcceleratorSeconds": 150}, probing=GREEDY)
     run = drive(plan, PRICES, World(seed=3, train=3000))
     assert sum(r.seconds for r in run.records) <= 150
     assert run.last.reason == "BudgetExhausted"
 
 
 def test_the_number_of_probes_is_a_limit_too() -> None:
-    run = drive(tiny(probing={"maxProbes": 1}), PRICES, World(seed=3))
+    run = drive(tiny(probing={"maxProbes": 1} | GREEDY), PRICES, World(seed=3))
     assert len(run.records) == 1 and run.last.reason == "ProbesExhausted"
 
 

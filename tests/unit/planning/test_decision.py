@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.api.plan import Objective
+from orrery.api.plan import Goal, Objective
 from orrery.api.task import Metric
 from orrery.laws.posterior import Link, Posterior
-from orrery.planning.decision import SAME_COST, Decision, decide, expected_quality
+from orrery.planning.decision import SAME_COST, SAME_QUALITY, Decision, decide, expected_quality
 from orrery.planning.forecasts import Columns
 from orrery.planning.reasons import Reasons
 
@@ -93,6 +93,16 @@ def test_the_best_quality_within_the_limits() -> None:
     assert why.rejected_because(3) == "costs 8.20 USD, 2.20 above the 6 allowed"
     assert why.rejected_because(4) == "answers in 900 ms, 500 allowed"
     assert why.rejected_because(1) == "is 7.0 points worse and saves 3.00 USD"
+
+
+def test_within_a_point_the_surer_forecast_is_taken() -> None:
+    o = objective(goal="MaximizeQuality", minQuality=None)
+    c = columns([0.674, 0.651, 0.62], [1, 2, 1], sd=[0.84, 0.1, 0.05])
+    d = decide(o, ACCURACY, c)
+    assert d.chosen == 1, "0.66 give or take 17 points is not 0.65 give or take 2"
+    why = reasons(o, c, d).rejected_because(0)
+    assert why.endswith(" points better, but is less sure of it: within a point the surer forecast is taken"), why
+    assert decide(o, ACCURACY, columns([0.70, 0.651, 0.62], [1, 2, 1], sd=[0.3, 0.1, 0.05])).chosen == 0
 
 
 def test_points_have_a_price() -> None:
@@ -199,7 +209,8 @@ def test_the_choice_meets_its_constraints_and_nobody_admissible_is_better(
     assert (d.chosen is None) == (not enough.any())
     if d.chosen is not None:
         best = d.utility[enough].max()
-        assert enough[d.chosen] and d.utility[d.chosen] >= best - SAME_COST * abs(best) - 1e-9
+        same = SAME_QUALITY if goal.goal is Goal.MAXIMIZE_QUALITY else SAME_COST * abs(best)
+        assert enough[d.chosen] and d.utility[d.chosen] >= best - same - 1e-9
     for i in d.frontier:
         quality, cost = expected_quality(c.quality), c.total.median()
         assert not ((quality > quality[i]) & (cost <= cost[i])).any()

@@ -137,10 +137,9 @@ def start(scene: Scene, purse: Purse, wanted: Iterable[Rung], why: str, settled:
     if scene.known.task_facts is None and any(not r.examples for r in asked):
         asked = [r for r in asked if not r.examples]
     requests: list[ProbeRequest] = []
-    unaffordable, total = None, 0.0
-    closed: set[str] = set()
+    unaffordable, total, wanting = None, 0.0, bool(asked)
     while purse.slots > 0 and purse.probes_left > 0:
-        waiting = busy(scene.known, requests) | closed
+        waiting = busy(scene.known, requests)
         first = next((r for r in asked if r.option.model not in waiting), None)
         if first is None:
             break
@@ -153,8 +152,8 @@ def start(scene: Scene, purse: Purse, wanted: Iterable[Rung], why: str, settled:
         if not batch.options:
             least = batch.least(first.option)
             unaffordable = least if unaffordable is None else min(unaffordable, least)
-            closed.add(batch.model)
+            asked.remove(first)  # a cheaper one may fit
             continue
         requests.append(batch.request(why))
         total += batch.seconds
-    return Design(requests, bool(asked), unaffordable, total, settled)
+    return Design(requests, wanting, unaffordable, total, settled)
