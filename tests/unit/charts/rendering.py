@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "probes": {"namespaces": ["team-b", "team-a"]},
         },
         "priceList": {"enabled": True},
+        "reports": {"enabled": True, "from": {"matchLabels": {"kubernetes.io/metadata.name": "people"}}},
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}],
         "podAnnotations": {"example.com/a": "b"},
         "podLabels": {"example.com/c": "d"},

@@ -143,7 +143,7 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     assert settings.jobs.image == "orrery-probe:cuda" and settings.jobs.assets_claim == "assets"
     assert settings.jobs.default_memory == "8Gi" and settings.workers == 8
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"metrics": settings.metrics_port, "health": settings.health_port}
+    assert ports == {"metrics": settings.metrics_port, "health": settings.health_port, "reports": settings.reports_port}
     source = inspect.getsource(sys.modules[Settings.__module__])
     assert all(f'"{name}"' in source for name in env), "the chart sets a variable that nothing reads"
     alone = Settings.from_environment({**env, "ORRERY_NAMESPACE": "team-a"})
