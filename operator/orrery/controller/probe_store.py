@@ -18,6 +18,10 @@ from orrery.controller.records import Probe, owner_reference, parse
 from orrery.controller.server import PROBES, Conflict, NotFound, Object, Server
 from orrery.controller.world import Key, World, key_of
 
+#: Requests that start probes, and that tell how they fare, at a time; of all plans together.
+STARTING, TELLING = 4, 8
+LANES = STARTING + TELLING
+
 
 class Fenced(Exception):  # noqa: N818  # reads as what happened
     """This operator no longer holds its Lease: another may be spending, so this one must not."""
@@ -45,8 +49,8 @@ class ProbeStore:
     #: Jobs, with the plan that pays, that this very process sets money aside for and has not seen yet. Of others nobody knows
     #: whether they were made and deleted since, so those are never made again: one attempt, one Job.
     unmade: dict[Key, str] = field(default_factory=dict)
-    starting: Lanes = field(default_factory=lambda: Lanes(4, "start"))
-    telling: Lanes = field(default_factory=lambda: Lanes(8, "tell"))
+    starting: Lanes = field(default_factory=lambda: Lanes(STARTING, "start"))
+    telling: Lanes = field(default_factory=lambda: Lanes(TELLING, "tell"))
 
     def fence(self) -> None:
         """Raises Fenced unless the Lease is surely held for now."""

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 #: A plan that moves is looked at this often even if nothing wakes it: the level, not the edge, is what counts.
 RESYNC_SECONDS = 300.0
-#: Planning takes at most a tenth of a thread for one plan while its probes run: news that comes sooner is only counted.
-_SHARE, _LONGEST_REST = 10.0, 5.0
+#: Planning takes at most a twentieth of a thread for one plan while its probes run: news that comes sooner is only counted.
+_SHARE, _LONGEST_REST = 20.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class _Decided:
     """What the last decision on a plan was made of: the same again would say the same, save how far its probes are."""
 
     of: tuple[Any, ...]
-    told: PlanStatus
-    finished: bool
+    told: PlanStatus | None  #: None when it is finished: a thousand answers need not be kept
     rest: float  #: until then, ends of probes are only counted while others run
     until: float  #: until then it is not decided anew without news
 
@@ -154,20 +153,20 @@ class Reconciler:
         if last is None or now >= last.until:
             return self._decide(plan, body, prices, priced)
         if last.of == of:
-            if not last.finished:
-                self._count(plan, body, prices, last)
-            return last.finished, None
+            if last.told is not None:
+                self._count(plan, body, last, last.told)
+            return last.told is None, None
         running = any(p.is_open and plan.metadata.name in p.payers for p in self._probes(plan))
-        if running and not last.finished and now < last.rest and last.of[:-1] == of[:-1]:
-            self._count(plan, body, prices, last)
+        if running and last.told is not None and now < last.rest and last.of[:-1] == of[:-1]:
+            self._count(plan, body, last, last.told)
             return False, last.rest - now
         return self._decide(plan, body, prices, priced)
 
-    def _count(self, plan: AdaptationPlan, body: Object, prices: PriceList, last: _Decided) -> None:
+    def _count(self, plan: AdaptationPlan, body: Object, last: _Decided, decided: PlanStatus) -> None:
         """Tell how far the probes are and what they cost, beside what was decided last."""
         lost = self.world.lost(key_of(body))
         _, known = self._question(plan, body)
-        told = status.underway(last.told, plan.spec, known)
+        told = status.underway(decided, plan.spec, known)
         self.publisher.status(plan, body, told)
         self.world.settle(key_of(body), lost)
         key = key_of(body)
@@ -213,8 +212,7 @@ class Reconciler:
         now = time.monotonic()
         self._decided[key] = _Decided(
             (of[0], body["metadata"].get("resourceVersion"), *of[2:]),  # the plan's own version is the one just written
-            step.status,
-            step.finished,
+            None if step.finished else step.status,
             now + min(_SHARE * took, _LONGEST_REST),
             now + (RESYNC_SECONDS if pending is None else pending),
         )

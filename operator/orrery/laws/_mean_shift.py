@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from orrery.laws.posterior import Array
 
 #: Points of which the bandwidth is estimated at most: the cost is quadratic.
 _SAMPLE = 2000
+
+
+def cdist(a: Array, b: Array) -> Array:
+    """Euclidean distances (n, m) between points (n, d) and (m, d)."""
+    from scipy.spatial import distance  # imported when there is something to cluster
+
+    return np.asarray(distance.cdist(a, b), dtype=np.float64)
 
 
 def bandwidth(points: Array, quantile: float) -> float:

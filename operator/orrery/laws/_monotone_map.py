@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from orrery.laws.posterior import Array
 
@@ -25,6 +24,8 @@ def draws(x: Array, y: Array, y_sd: Array, at: Array, seed: int) -> Array:
         Beyond the largest measured x nothing but (1, 1) is known. The piecewise cubic (Fritsch-Carlson) fills the stretch,
         and a knot in its middle is drawn around it, between its ends, so the forecast says how much it guesses there.
     """
+    from scipy.interpolate import PchipInterpolator  # imported when there is a curve to draw
+
     rng = np.random.default_rng(seed)
     count = at.shape[1]
     x, y, y_sd = _pooled(x, y, y_sd)

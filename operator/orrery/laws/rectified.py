@@ -16,8 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit
-from scipy.stats import norm, qmc
+from scipy.special import expit, ndtri
 
 from orrery.laws.observations import Curves, check_curves
 from orrery.laws.posterior import Array, Link, Posterior
@@ -139,9 +138,11 @@ def _evaluate(parameters: Array, sizes: Array, link: Link, chance: float) -> tup
 
 def _unit_draws(count: int, seed: int) -> Array:
     """Quasi-random standard normal points (count, 4)."""
+    from scipy.stats import qmc  # 30 MiB and a second, which an operator without such plans need not spend
+
     with np.errstate(all="ignore"):
         uniform = qmc.Sobol(_PARAMETERS, seed=np.random.default_rng(seed)).random(count)
-    return np.asarray(norm.ppf(np.clip(uniform, 1e-6, 1 - 1e-6)), dtype=np.float64)
+    return np.asarray(ndtri(np.clip(uniform, 1e-6, 1 - 1e-6)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
