@@ -47,7 +47,9 @@ def shot_numbers(table: shots.Table) -> dict[str, Any]:
     prior = shots_law.learn_prior(table.shots, table.score, items=table.items, chance=table.chance, start=start)
     rounded = {k: np.round(v, 5).tolist() for k, v in vars(prior).items()}
     for name in ("component_weights", "deviation_weights"):  # they must add up to 1 to six digits
-        rounded[name][-1] = round(1 - sum(rounded[name][:-1]), 5)
+        values = rounded[name]
+        largest = values.index(max(values))
+        values[largest] = round(values[largest] + 1 - sum(values), 5)
     return rounded
 
 
