@@ -1,4 +1,4 @@
-"""``orrery explain``: the reasons behind an answer, from the state folder."""
+"""``orrery explain``: the reasons behind an answer, from the state folder or the cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from orrery.api.load import load
+from orrery.api.plan import AdaptationPlan
 from orrery.api.quantities import format_decimal
+from orrery.api.status import PlanStatus
 from orrery.cli.commands import Output
 from orrery.cli.estimate import candidates
 from orrery.cli.failures import Exit
@@ -30,8 +32,18 @@ def explain(where: Path, candidate: str | None, state: Path | None, output: Outp
     status, rows = read_status(folder), read_rows(folder)
     if status is None or not (folder / PLAN).exists():
         raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first, or see `orrery estimate`")
-    plan = load([folder / PLAN]).plan()
-    records = Store(folder).records()
+    return show(load([folder / PLAN]).plan(), status, rows, Store(folder).records(), candidate, output)
+
+
+def show(
+    plan: AdaptationPlan,
+    status: PlanStatus,
+    rows: list[ResultRow],
+    records: list[ProbeRecord],
+    candidate: str | None,
+    output: Output,
+) -> Exit:
+    """The answer with all it rests on, or the one candidate that ``candidate`` names."""
     currency = status.spend.currency if status.spend else ""
     if candidate is None:
         document = plan.model_copy(update={"status": status}).to_wire()
@@ -98,6 +110,10 @@ def _one(row: ResultRow, records: list[ProbeRecord], currency: str) -> Group:
         ("serving", f"{cost(row.serving_cost)} {currency}, {_flops(row.serving_flops)}"),
         ("total", f"{cost(row.total_cost)} {currency}"),
     ]
+    if row.accelerator_hours is not None:
+        lines.append(("accelerator time", f"{figure(row.accelerator_hours)} hours over the horizon"))
+    if row.cost_of_pass is not None:
+        lines.append(("cost of pass", f"{figure(row.cost_of_pass)} {currency} per right answer"))
     if row.latency_milliseconds is not None:
         lines.append(("latency", f"{figure(row.latency_milliseconds)} ms a request"))
     if row.memory_bytes:
@@ -151,3 +167,18 @@ def _measured(records: list[ProbeRecord]) -> RenderableType:
             rows.append([entry["model"], trial["strategy"], how, score, str(result["items"]), result["outcome"], pairs])
     columns = ["model", "strategy", "how", "score", "items", "outcome", "configuration"]
     return listing(columns, [(row, "") for row in rows], right=["items"])
+
+
+def explain_in_cluster(name: str, namespace: str | None, candidate: str | None, output: Output) -> Exit:
+    """The same of a plan in the cluster that KUBECONFIG names; without ``namespace`` in that of its context."""
+    try:
+        from orrery.cli.cluster_report import NoReport, read
+        from orrery.controller.overview import current_namespace
+        from orrery.controller.server import Server, ServerError
+    except ImportError as error:
+        raise StateError(f"{error.name} is not installed: pip install 'orrery[operator]'") from None
+    try:
+        plan, _, status, rows, records = read(Server.connect(2), namespace or current_namespace(), name)
+    except (NoReport, ServerError) as problem:
+        raise StateError(str(problem)) from None
+    return show(plan, status, rows, records, candidate, output)

@@ -23,6 +23,7 @@ COMMANDS = {
     "watch": ("orrery.cli.watch:watch", "Plans, probes and spend as they change."),
     "explain": ("orrery.cli.commands:explain", "Why this candidate and why not that one."),
     "report": ("orrery.cli.report:report", "The answer as one HTML page."),
+    "prices": ("orrery.cli.prices:app", "Show price lists, and which answers a new one changes."),
     "assets": ("orrery.cli.assets:app", "List and fetch the builtin models and tasks."),
     "probe": ("orrery.cli.probe:probe", "Run one AdaptationProbe and write its report."),
     "train": ("orrery.cli.train:train", "Train one configuration and keep it."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from orrery.api.plan import Accelerator
@@ -11,6 +12,59 @@ from orrery.api.pricelist import PriceList, TokenPrice
 
 class PriceMissing(ValueError):  # noqa: N818  # reads as what happened
     """The price list lacks what the plan uses. A missing price is never zero."""
+
+
+#: Days after which a price is said to be old: providers change theirs a few times a year.
+OLD_AFTER_DAYS = 90
+
+
+def age_note(price_list: PriceList, today: date) -> str | None:
+    """A sentence when the list was read long ago (or is dated ahead), as of ``today``; None when it is recent."""
+    days = (today - price_list.spec.date).days
+    name, day = price_list.metadata.name, price_list.spec.date.isoformat()
+    if days < 0:
+        return f"the PriceList '{name}' is dated {day}, after today: correct spec.date"
+    if days > OLD_AFTER_DAYS:
+        return f"the prices of '{name}' are {days} days old ({day}, {price_list.spec.source}): read them again"
+    return None
+
+
+@dataclass(frozen=True)
+class PriceChange:
+    """One price in two lists; None where a list lacks it."""
+
+    name: str  #: accelerator with its capacity type, or hosted model with the kind of token
+    unit: str
+    old: Decimal | None
+    new: Decimal | None
+
+    @property
+    def percent(self) -> float | None:
+        """Change in percent; None where there is nothing to compare with."""
+        if self.old is None or self.new is None or not self.old:
+            return None
+        return float((self.new / self.old - 1) * 100)
+
+
+def price_changes(old: PriceList, new: PriceList) -> list[PriceChange]:
+    """Every price that differs between two lists, by name."""
+    before, after = _flat(old), _flat(new)
+    return [
+        PriceChange(name, unit, before.get((name, unit)), after.get((name, unit)))
+        for name, unit in sorted({*before, *after})
+        if before.get((name, unit)) != after.get((name, unit))
+    ]
+
+
+def _flat(price_list: PriceList) -> dict[tuple[str, str], Decimal]:
+    spec = price_list.spec
+    prices = {(f"{a.name} {a.capacity_type}", "hour"): a.price_per_hour for a in spec.accelerators}
+    for m in spec.hosted_models:
+        prices[f"{m.name} input", "1M tokens"] = m.input_per_million
+        prices[f"{m.name} output", "1M tokens"] = m.output_per_million
+        if m.cached_input_per_million is not None:
+            prices[f"{m.name} cached input", "1M tokens"] = m.cached_input_per_million
+    return prices
 
 
 @dataclass(frozen=True)

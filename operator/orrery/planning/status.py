@@ -27,7 +27,9 @@ from orrery.api.status import (
     Recommendation,
     Spend,
 )
-from orrery.laws.posterior import Posterior
+from orrery.costs.forecast import requests_over_horizon
+from orrery.costs.serving import cost_of_pass
+from orrery.laws.posterior import Link, Posterior
 from orrery.planning.candidates import Space
 from orrery.planning.decision import Decision, expected_quality
 from orrery.planning.evidence import Known
@@ -192,6 +194,7 @@ class Answer:
         quality, costs = _intervals(c.quality), [_intervals(p) for p in (c.adaptation, c.serving, c.total)]
         latency = np.exp(np.minimum(c.latency.mean, 50.0)) * 1000.0
         configurations = [[g.configuration(j) for j in range(g.size)] for g in space.groups]
+        passed = self._costs_of_pass()
         out = []
         for i in range(len(space)):
             n = int(space.group[i])
@@ -222,9 +225,20 @@ class Answer:
                     feasible_probability=float(self.decision.probability[i]),
                     status=status,
                     reason=reason if gated else reason + self._remark(i),
+                    gated=gated,
+                    accelerator_hours=float(c.accelerator_hours[i]),
+                    cost_of_pass=passed[i],
                 )
             )
         return out
+
+    def _costs_of_pass(self) -> list[float | None]:
+        """Money per right answer of every candidate, adaptation spread over the horizon's requests."""
+        requests = requests_over_horizon(self.spec.workload)
+        if requests <= 0 or self.columns.quality.link is not Link.LOGIT:
+            return [None] * len(self.space)
+        quality, total = expected_quality(self.columns.quality), self.columns.total.median()
+        return [cost_of_pass(float(t) / requests, float(q)) for t, q in zip(total, quality, strict=True)]
 
     def _choice(self, i: int) -> dict[str, object]:
         c, g = self.columns, self.space.groups[self.space.group[i]]

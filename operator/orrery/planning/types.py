@@ -102,6 +102,9 @@ class ResultRow:
     feasible_probability: float
     status: str  #: Recommended, Alternative, Rejected
     reason: str  #: a sentence with its arithmetic
+    gated: bool = False  #: refused on paper or by what probes ran into, at any price
+    accelerator_hours: float | None = None  #: adapting and serving over the horizon
+    cost_of_pass: float | None = None  #: expected money per right answer over the horizon (bounded metrics)
 
 
 @dataclass(frozen=True)
