@@ -150,6 +150,10 @@ def test_kubectl_orrery_watches_a_plan_to_its_answer(operator: Operator, simulat
     assert any(json.loads(line)["namespace"] == space.namespace for line in everywhere.stdout.splitlines())
     missing = run("watch", "nobody", "-n", space.namespace)
     assert missing.returncode == 2 and f"no AdaptationPlan 'nobody' in namespace {space.namespace}" in missing.stderr
+    explained = run("explain", "plan", "zero-shot", "--namespace", space.namespace)
+    assert explained.returncode == 0 and "m0/zero-shot" in explained.stdout, explained.stderr
+    unknown = run("explain", "nobody", "--namespace", space.namespace)
+    assert unknown.returncode == 2 and "there is no AdaptationPlan 'nobody'" in unknown.stderr
     assert run("--help").stdout.startswith("Usage: kubectl orrery ")
     # as kubectl asks its plugins for completions
     asked = subprocess.run(

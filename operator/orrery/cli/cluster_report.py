@@ -23,6 +23,7 @@ from orrery.controller.operator import Operator
 from orrery.controller.records import Probe, model_key, parse, records, task_key
 from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, PROBES, NotFound, Object, Server, ServerError
 from orrery.local.publish import ordered, parse_row
+from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.page import render
 
 #: Pages that are kept until their plan changes: drawing a large one takes a second of the operator's CPU.
@@ -34,28 +35,42 @@ class NoReport(Exception):  # noqa: N818  # reads as what happened
     """There is nothing to show yet, as a sentence."""
 
 
-def page_of(
+Answered = tuple[AdaptationPlan, PriceList, PlanStatus, list[ResultRow], list[ProbeRecord]]
+
+
+def answered(
     plan: Object, prices: Object, config_map: Object, probes: Iterable[Probe], image: JobSettings | None = None
-) -> str:
-    """The page of a plan's objects. Raises ``NoReport`` without an answer, ManifestError for objects that are no such."""
+) -> Answered:
+    """What a plan's objects say, best candidate first. Raises ManifestError for objects that are no such."""
     status = PlanStatus.model_validate(plan.get("status") or {})
     bare = {k: v for k, v in plan.items() if k != "status"}
     asked = parse_model(AdaptationPlan, {**bare, "apiVersion": API_VERSION, "kind": "AdaptationPlan"})
     priced = parse_model(PriceList, {**prices, "apiVersion": API_VERSION, "kind": "PriceList"})
     settings = image or JobSettings(image=(status.inputs.image if status.inputs is not None else None) or "unknown")
     rows = [parse_row(line) for line in results.read_lines(config_map)]
-    known = records(probes, asked, settings)
-    return render(asked, priced, status, ordered(rows), known, datetime.now(UTC).date())
+    return asked, priced, status, ordered(rows), records(probes, asked, settings)
+
+
+def page_of(
+    plan: Object, prices: Object, config_map: Object, probes: Iterable[Probe], image: JobSettings | None = None
+) -> str:
+    """The page of a plan's objects. Raises ManifestError for objects that are no such."""
+    return render(*answered(plan, prices, config_map, probes, image), datetime.now(UTC).date())
 
 
 def of_cluster(server: Server, namespace: str, name: str) -> str:
     """The page of a plan, read from the API server; raises ServerError or ``NoReport``."""
+    return render(*read(server, namespace, name), datetime.now(UTC).date())
+
+
+def read(server: Server, namespace: str, name: str) -> Answered:
+    """A plan's answer with all it rests on, read from the API server; raises ServerError or ``NoReport``."""
     try:
         plan = server.get(PLANS, namespace, name)
     except NotFound:
         raise NoReport(f"there is no AdaptationPlan '{name}' in the namespace '{namespace}'") from None
     probes = [probe for body in server.list(PROBES, namespace) if (probe := parse(body)) is not None]
-    return page_of(plan, *_around(server, plan), _of_plan(plan, probes))
+    return answered(plan, *_around(server, plan), _of_plan(plan, probes))
 
 
 def _around(server: Server, plan: Object) -> tuple[Object, Object]:

@@ -110,10 +110,13 @@ def run(
 
 
 def explain(
+    context: typer.Context,
     where: Annotated[
         Path,
         typer.Argument(
-            metavar="STATE|PLAN", help="A state folder, or the plan's file.", autocompletion=completion.states
+            metavar="STATE|PLAN",
+            help="A state folder, or the plan's file. In a cluster, a plan's name.",
+            autocompletion=completion.plans,
         ),
     ],
     candidate: Annotated[
@@ -124,8 +127,16 @@ def explain(
     ] = None,
     state: StateOption = None,
     output: OutputOption = Output.TABLE,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="A plan of this namespace of the cluster that KUBECONFIG names."),
+    ] = None,
 ) -> None:
     """Why this candidate is recommended, why not that one, and what was measured."""
+    if namespace is not None or (context.find_root().obj or {}).get("cluster", False):
+        from orrery.cli.explain import explain_in_cluster
+
+        raise typer.Exit(explain_in_cluster(str(where), namespace, candidate, output))
     from orrery.cli.explain import explain as command
 
     raise typer.Exit(command(where, candidate, state, output))

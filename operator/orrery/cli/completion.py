@@ -48,18 +48,18 @@ def candidates(ctx: Any, incomplete: str) -> list[str]:
     return [word for word in words if word.startswith(incomplete)]
 
 
-def watched(ctx: Any, incomplete: str) -> list[str]:
-    """State folders and plans; with --namespace, or as kubectl's plugin, the names of the cluster's plans."""
+def plans(ctx: Any, incomplete: str) -> list[str]:
+    """State folders and plans' files; with --namespace, or as kubectl's plugin, the names of the cluster's plans."""
     namespace = ctx.params.get("namespace")
     if namespace is None and not (ctx.find_root().obj or {}).get("cluster"):
         return states(incomplete)
     try:
         from orrery.controller.overview import Overview, current_namespace
 
-        plans, _ = Overview().read(namespace or current_namespace())
+        found, _ = Overview().read(namespace or current_namespace())
     except Exception:  # no cluster, no rights, no client: a completion has nobody to tell
         return []
-    return [name for plan in plans if (name := str(plan["metadata"]["name"])).startswith(incomplete)]
+    return [name for plan in found if (name := str(plan["metadata"]["name"])).startswith(incomplete)]
 
 
 def _results(where: str) -> list[str]:

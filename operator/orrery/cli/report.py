@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orrery.cli.completion import states
+from orrery.cli.completion import plans
 
 
 def report(
@@ -19,7 +19,7 @@ def report(
         typer.Argument(
             metavar="STATE|PLAN",
             help="A state folder, or the plan's file. In a cluster, a plan's name.",
-            autocompletion=states,
+            autocompletion=plans,
         ),
     ],
     state: Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from orrery.cli.completion import watched
+from orrery.cli.completion import plans
 from orrery.cli.failures import Exit
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def watch(
         typer.Argument(
             metavar="STATE|PLAN",
             help="A state folder, a folder of them, or a plan's file; .orrery by default. In a cluster, a plan's name.",
-            autocompletion=watched,
+            autocompletion=plans,
         ),
     ] = None,
     namespace: Annotated[
