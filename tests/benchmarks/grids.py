@@ -46,12 +46,12 @@ TASKS: dict[str, dict[str, str]] = {
     },
 }
 
-#: Share of a task's examples that is kept for evaluation, where it is not the default: it leaves about 250 for training,
-#: so that measuring every candidate takes a quarter of an hour.
+#: Share of a task's examples that is kept for evaluation, where it is not the default: it leaves about 250 for training (125 of
+#: the longer ones of social support), so that measuring every candidate takes a quarter of an hour.
 EVALUATION_PERCENT = {
     "bigbench/multiemo/reviews_sentence_en": 90,
     "bigbench/sports_understanding": 75,
-    "bigbench/social_support": 72,
+    "bigbench/social_support": 86,
 }
 
 MODELS = [
