@@ -8,17 +8,21 @@ read off a measured tangent kernel.
 from __future__ import annotations
 
 import difflib
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from orrery.laws import accept_then_stop, ntk, pooled, power, rectified
 from orrery.laws.accept_then_stop import LinePosterior
-from orrery.laws.observations import check_curves
+from orrery.laws.observations import Curves, check_curves
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.laws.priors import shipped_prior
+
+#: Link-scale sd of what no law explains at its own last point, besides noise.
+_UNEXPLAINED = 0.02
 
 
 class CurveLaw(Protocol):
@@ -56,15 +60,10 @@ def _ntk_rectified(
     chance: float,
     worth: Array | None = None,
 ) -> Posterior:
-    gap = np.zeros(len(scores)) if worth is None else worth  # without a kernel it is the power law
-    return _with_prior(
-        ntk.fit(sizes, scores, gap, link=link, noise_sd=noise_sd).predict(at),
-        sizes,
-        scores,
-        at,
-        link=link,
-        chance=chance,
-    )
+    if worth is None:  # without a kernel it is the power law
+        return _power(sizes, scores, at, link=link, noise_sd=noise_sd, chance=chance)
+    found = ntk.fit(sizes, scores, worth, link=link, noise_sd=noise_sd).predict(at)
+    return _with_prior(found, sizes, scores, at, link=link, chance=chance)
 
 
 def _accept_then_stop(
@@ -101,13 +100,79 @@ def _with_prior(found: Posterior, sizes: Array, scores: Array, at: Array, *, lin
     return Posterior(mean, sd, link)
 
 
+def guarded(law: CurveLaw) -> CurveLaw:
+    """The law behind one door: what it may trust, and what it may not be sure of.
+
+    Sizes come sorted and once, repeats averaged by their precision; sizes to forecast are checked; no curve at all is no
+    error. A law that misses a curve's own last point, such as a falling law on a rising loss, is off by as much further
+    out: its interval is widened by what the noise does not explain.
+    """
+
+    @wraps(law)
+    def call(
+        sizes: ArrayLike,
+        scores: ArrayLike,
+        at: ArrayLike,
+        *,
+        link: Link,
+        noise_sd: ArrayLike,
+        chance: float,
+        **more: Array,
+    ) -> Posterior:
+        target = np.atleast_1d(np.asarray(at, dtype=np.float64))
+        if target.ndim != 1 or not (np.isfinite(target).all() and (target > 0).all()):
+            raise ValueError(f"sizes to forecast must be a list of finite numbers of examples > 0; found {at!r}")
+        data = check_curves(sizes, scores, link=link, noise_sd=noise_sd)
+        if not len(data.values):
+            return Posterior(np.zeros((0, len(target))), np.zeros((0, len(target))), link)
+        unique, values, noise = _merged(data)
+        seen = np.isfinite(noise)
+        last = np.where(seen, np.arange(len(unique)), -1).max(axis=1, initial=-1)
+        ends = np.unique(last[last >= 0])
+        y = np.where(seen, link.inverse(values), np.nan)
+        found = law(
+            unique,
+            y,
+            np.concatenate([target, unique[ends]]),
+            link=link,
+            noise_sd=np.where(seen, noise, 0.0),
+            chance=chance,
+            **more,
+        )
+        mean, sd = found.mean[:, : len(target)], found.sd[:, : len(target)].copy()
+        for k, end in enumerate(ends):
+            rows = last == end
+            off = values[rows, end] - found.mean[rows, len(target) + k]
+            explained = 2 * np.hypot(noise[rows, end], _UNEXPLAINED)
+            missed = np.maximum(np.abs(off) - explained, 0.0)[:, None]
+            sd[rows] = np.hypot(sd[rows], np.where(target > unique[end], missed, 0.0))
+        return Posterior(mean, sd, link)
+
+    return call
+
+
+def _merged(data: Curves) -> tuple[Array, Array, Array]:
+    """Distinct sizes (u,), link-scale values and noise (n, u), infinite where there is none."""
+    used = np.unique(data.sizes[data.seen]) if data.seen.any() else np.ones(0)
+    rows, columns = np.nonzero(data.seen)
+    place = np.searchsorted(used, data.sizes[rows, columns])
+    # Without a stated noise all repeats count the same.
+    noise = np.maximum(data.noise_sd[rows, columns], 1e-6)
+    total, sums = np.zeros((2, len(data.values), len(used)))
+    np.add.at(total, (rows, place), noise**-2)
+    np.add.at(sums, (rows, place), data.values[rows, columns] * noise**-2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(total > 0, total**-0.5, np.inf)
+        return used, np.where(total > 0, sums / total, 0.0), np.where(error <= 1e-6, 0.0, error)
+
+
 BUILTIN: dict[str, CurveLaw] = {
-    "Pooled": _pooled,
-    "RectifiedLaw": _rectified,
-    "PowerLaw": _power,
-    "NTKRectified": _ntk_rectified,
-    "AcceptThenStop": _accept_then_stop,
-    "LastTwoPoints": _last_two,
+    "Pooled": guarded(_pooled),
+    "RectifiedLaw": guarded(_rectified),
+    "PowerLaw": guarded(_power),
+    "NTKRectified": guarded(_ntk_rectified),
+    "AcceptThenStop": guarded(_accept_then_stop),
+    "LastTwoPoints": guarded(_last_two),
 }
 
 
@@ -140,5 +205,9 @@ def curve_law(name: str) -> CurveLaw:
         near = difflib.get_close_matches(name.lower(), [n.lower() for n in names()], n=1, cutoff=0.5)
         hint = next((f", such as {n}" for n in names() if near and n.lower() == near[0]), "")
         raise ValueError(f"no learning-curve law is named {name!r}; write one of: {', '.join(names())}{hint}")
-    law: CurveLaw = _entries()[name].load()
-    return law
+    return _installed(name)
+
+
+@cache
+def _installed(name: str) -> CurveLaw:
+    return guarded(_entries()[name].load())
