@@ -78,6 +78,9 @@ class World:
 
     def _measure(self, spec: ProbeSpec) -> None:
         report, cpu = exhaustive.run(spec)
+        failed = [r["message"] for r in report["trials"] if r["outcome"] == "Failed"]
+        if failed:
+            raise SystemExit(f"{len(failed)} trials of {spec.model.name} failed and are not kept: {failed[0]}")
         self.probes["processes"].append(
             {
                 "model": spec.model.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orrery.api.plan import ModelFacts
+from orrery.api.probe import ProbeSpec, Trial, TrialResult
 from orrery.planning.advance import _assess, advance
 from orrery.planning.designers import expected_value, registry, repeats
 from orrery.planning.designers.expected_value import _Search
@@ -241,3 +244,31 @@ def test_one_bad_seed_closes_no_candidate() -> None:
     assert done.last.status.recommendation is not None
     assert done.last.status.recommendation.strategy == "lora"
     assert any(n > 16 for _, _, n in asked(done.records))
+
+
+class Family(World):
+    """Items have a difficulty of their own: who is better solves what the others solve, and more."""
+
+    def measure(self, spec: ProbeSpec, trial: Trial) -> TrialResult:
+        result = super().measure(spec, trial)
+        skill = 0.35 + 0.12 * np.log2((spec.model.facts or ModelFacts(parameters=1)).parameters / 1e8)
+        right = np.linspace(0, 1, result.items) < skill
+        bits = base64.b64encode(np.packbits(right)).decode()
+        return result.model_copy(update={"bits": bits, "score": Decimal(int(right.sum())) / result.items})
+
+
+def test_a_large_model_is_answered_from_its_siblings_without_being_loaded() -> None:
+    """Two small siblings were measured by an earlier plan; the large one is dear to load, and its forecast is good enough."""
+    sizes = {"small": 10**8, "middle": 4 * 10**8, "large": 16 * 10**8}
+    members = [model(name, parameters=size) | {"family": "f"} for name, size in sizes.items()]
+    changes = LADDER | {"strategies": [{"name": "zero-shot", "type": "ZeroShot"}]}
+    before = drive(make_plan(**(changes | {"models": members[:2]})), PRICES, Family(), facts=FACTS).records
+    assert {r.spec.model.name for r in before} == {"small", "middle"}
+    step = advance(make_plan(**(changes | {"models": members})), before, PRICES, FACTS)
+    answer = step.status.recommendation
+    assert not step.start and step.finished and answer is not None and answer.model == "large"
+    assert answer.message is not None and "forecast from its smaller siblings small and middle" in answer.message
+    alone = [m | {"family": m["name"]} for m in members]
+    unknown = advance(make_plan(**(changes | {"models": alone})), before, PRICES, FACTS)
+    other = unknown.status.recommendation
+    assert other is not None and other.model == "middle", "a stranger is not answered for by others"

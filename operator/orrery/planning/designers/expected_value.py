@@ -26,8 +26,9 @@ from orrery.planning.designers.scene import Batch, Option, Scene, busy
 from orrery.planning.forecasts import Columns
 from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
+from orrery.strategies import family
 from orrery.strategies.base import Evidence, Proposal
-from orrery.strategies.trials import Identity, identity
+from orrery.strategies.trials import Identity, identity, identity_of
 
 #: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring one.
 POINTS_FOR_EXHAUSTIVE = 100.0
@@ -224,14 +225,26 @@ class _Search:
         return max(ranked, key=lambda o: (self._rate(o, load=True), o.option.trial.name), default=None)
 
     def _unseen(self, options: Sequence[Valued], decision: Decision) -> Valued | None:
-        """A trial of the present choice's model when that was never measured: no answer rests on priors alone."""
+        """A trial of the present choice's model when nothing was measured of it: no answer rests on priors alone.
+
+        A model that smaller siblings of its family were measured for is forecast from them, and need not be loaded.
+        """
         favourite = decision.chosen if decision.chosen is not None else decision.nearest
         if favourite is None:
             return None
         model = self.scene.space.groups[self.scene.space.group[favourite]].model.name
-        if self.scene.known.evidence.get(model) or self._imagined.get(model):
+        if self.scene.known.evidence.get(model) or self._imagined.get(model) or self._told_by_siblings(favourite):
             return None
         return self._best([o for o in options if o.model == model])
+
+    def _told_by_siblings(self, i: int) -> bool:
+        """Whether the candidate's very configuration was measured on enough of its model's siblings."""
+        g = int(self.scene.space.group[i])
+        group = self.scene.space.groups[g]
+        if group.plugin.training is not None:
+            return False
+        asked = identity_of(group.plugin.type, dict(group.configuration(int(self.scene.space.configuration[i]))))
+        return asked in family.forecasts(self.scene.groups.build(g), group.plugin.type)
 
     def _rate(self, o: Valued, *, load: bool) -> float:
         return o.worth.points / self.scene.cost(o.option, load=load)
