@@ -38,6 +38,7 @@ def etcd(place: Place) -> list[str]:
         place.programs.path("etcd"), "--name=single", f"--data-dir={place.root / 'etcd-data'}",
         f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=single={peer}",
+        f"--quota-backend-bytes={8 << 30}",  # two thousand plans with their probes and Jobs pass the default of 2 GiB
         *([] if place.options.etcd_fsync else ["--unsafe-no-fsync"]),
     ]  # fmt: skip
 

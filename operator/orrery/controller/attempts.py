@@ -87,7 +87,9 @@ def observe(
     if any(_may_run(p) for p in pods) and not _out_of_time(attempt, spec, job, now):
         # it ends with its Pods, whatever its Job says, and is charged until then
         return Seen(_in_flight(attempt, {}, [p for p in pods if _may_run(p)], None))
-    ran = _ran(pods, job, attempt, now)
+    # a Job that a queue holds is deleted as it was seen, so nothing of it ran
+    held = out_of_time and job is None and not pods and attempt.reason == "WaitingInQueue"
+    ran = _Ran(0.0, None, None, False, False) if held else _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
     reason, sentence = _verdict(job, pods, judgement, ran, out_of_time)

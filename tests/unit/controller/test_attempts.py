@@ -91,6 +91,10 @@ def test_what_is_ended_with_its_plans_time_is_paid_for_its_seconds_and_keeps_wha
         observe(attempt(), SPEC, None, [pod(terminated(143, message=some))], 1, None, NOW, None, True).attempt.message
         or ""
     )
+    queued = attempt(reason="WaitingInQueue", message="Kueue: no quota")
+    assert observe(queued, SPEC, None, [], 1, None, NOW, out_of_time=True).attempt.cost == 0, (
+        "the queue never let it go"
+    )
     # whoever finished in time has finished; what still runs is waited for
     assert observe(attempt(), SPEC, job(COMPLETE), [pod(terminated(message=GOOD))], 1, None, NOW, None, True).ended
     assert not observe(attempt(), SPEC, None, [pod(RUNNING)], 1, None, NOW, None, True).ended
