@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 
-from orrery.api.probe import Method, TaskFacts, Trial, TrialResult
+from orrery.api.probe import Fidelity, Method, Outcome, TaskFacts, Trial, TrialResult
 from orrery.planning.candidates import PREDICTORS, expand
 from orrery.planning.evidence import gather
 from orrery.planning.forecasts import Groups
@@ -41,10 +42,13 @@ class Case:
     model: str
     rows: list[dict[str, Any]]
     facts: TaskFacts
+    kernel: list[str]  #: of the model on the task, as ``tests.benchmarks.kernels`` keeps it; may be empty
 
 
 def cases(data: Path) -> Iterator[Case]:
     """Every model of every task that was measured in full."""
+    kept = data / "kernels.json"
+    kernels = json.loads(kept.read_text()) if kept.exists() else {}
     for task in TASKS:
         name = f"{task.rpartition('/')[2]}.json"
         if not (data / "grid" / name).exists():
@@ -55,31 +59,50 @@ def cases(data: Path) -> Iterator[Case]:
         rows = [*grid["rows"].values(), *more.values()]
         for model in sorted({r["model"] for r in rows}):
             yield Case(
-                task, model, [r for r in rows if r["model"] == model], TaskFacts.model_validate(grid["task_facts"])
+                task,
+                model,
+                [r for r in rows if r["model"] == model],
+                TaskFacts.model_validate(grid["task_facts"]),
+                kernels.get(task, {}).get(model, {}).get("kernel", []),
             )
 
 
-def score(case: Case, predictor: str, share: float) -> dict[str, Any] | None:
-    """One predictor's figures on one case; None when nothing is left to forecast."""
+def score(
+    case: Case, predictor: str, share: float, tell: list[tuple[float, float, float]] | None = None
+) -> dict[str, Any] | None:
+    """One predictor's figures on one case; None when nothing is left to forecast.
+
+    ``tell`` receives (ln train loss on little, what the forecast was off by, score) of every configuration that has all.
+    """
     blind = predictor == "EnsembleWithoutProxy"
     spec = plan(case.task, probing={"evaluationItems": 200, "predictor": PREDICTORS[0] if blind else predictor}).spec
     space, known = expand(spec), gather(spec, [], Facts())
     known.task_facts = case.facts
     most = share * case.facts.train_examples
     truth: dict[str, TrialResult] = {}
+    losses: dict[tuple[str, str], float] = {}
     for row in case.rows:
         trial, result = Trial.model_validate(row["trial"]), TrialResult.model_validate(row["result"])
         n = trial.fidelity.training_examples
         if blind and trial.fidelity.method is Method.PROXY:
             continue
         trained = trial.strategy not in ("ZeroShot", "InContext") and trial.fidelity.method is Method.DIRECT
+        if trained and n <= most and result.train_loss:
+            last = [float(v) for v in result.train_loss][-len(result.train_loss) // 4 :]
+            losses[_configuration(trial)] = float(np.log(max(fmean(last), 1e-6)))
         if not trained or n <= most:
             known.evidence.setdefault(case.model, []).append(Evidence(trial, result, "cpu"))
         elif n == case.facts.train_examples and result.score is not None:
             truth[trial.name] = result
+    if case.kernel:
+        fidelity = Fidelity(method=Method.KERNEL, training_examples=32, evaluation_items=1)
+        asked = Trial(name="kernel", strategy="LoRA", fidelity=fidelity)
+        modes = TrialResult(name="kernel", outcome=Outcome.MEASURED, kernel=[Decimal(v) for v in case.kernel])
+        known.evidence[case.model].append(Evidence(asked, modes, "cpu"))
     errors, inside, told, was = [], [], [], []
     groups = Groups(spec, space, known)
     names = {r["candidate"]: r["trial"]["name"] for r in case.rows if "candidate" in r}
+    configurations = {r["trial"]["name"]: _configuration(Trial.model_validate(r["trial"])) for r in case.rows}
     for g, group in enumerate(space.groups):
         if group.model.name != case.model or group.plugin.training is None or group.refusal is not None:
             continue
@@ -97,6 +120,9 @@ def score(case: Case, predictor: str, share: float) -> dict[str, Any] | None:
             inside.append(abs(z) <= 1.645)
             told.append(guess)
             was.append(real)
+            loss = losses.get(configurations[found.name])
+            if tell is not None and loss is not None:
+                tell.append((loss, z * (post.sd[i] ** 2 + sampling) ** 0.5, real))
     if len(errors) < 2:
         return None
     order = float(spearmanr(told, was).statistic) if len(set(told)) > 1 else 0.0
@@ -109,6 +135,27 @@ def score(case: Case, predictor: str, share: float) -> dict[str, Any] | None:
         "coverage90": fmean(inside),
         "spearman": order if np.isfinite(order) else 0.0,
         "n": len(errors),
+    }
+
+
+def _configuration(trial: Trial) -> tuple[str, str]:
+    return trial.strategy, ",".join(sorted(f"{p.name}={p.value}" for p in trial.parameters))
+
+
+def train_loss(data: Path) -> dict[str, float]:
+    """What the train loss of cheap trainings adds to the ensemble."""
+    pooled = []
+    for case in cases(data):
+        found: list[tuple[float, float, float]] = []
+        score(case, PREDICTORS[0], SHARES[-1], found)
+        if len(found) >= 3:
+            pooled.append(np.array(found) - np.mean(found, axis=0))
+    table = np.concatenate(pooled)
+    loss, off, final = table.T
+    return {
+        "train_loss.with_residual": float(pearsonr(loss, off).statistic),
+        "train_loss.with_score": float(pearsonr(loss, final).statistic),
+        "train_loss.n": float(len(table)),
     }
 
 
@@ -131,7 +178,7 @@ def measure(data: Path) -> harness.Outcome:
             means = {k: fmean(r[k] for r in mine) for k in ("mae", "coverage90", "spearman")}
             table.append({"predictor": predictor, "share": share, **means, "cases": len(mine)})
             summary |= {f"{predictor}.{share:g}.{k}": v for k, v in means.items()}
-    return harness.Outcome(rows, summary, [("predictors", table)])
+    return harness.Outcome(rows, summary | train_loss(data), [("predictors", table)])
 
 
 def main() -> None:
