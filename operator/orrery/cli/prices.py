@@ -158,15 +158,14 @@ def _folder(given: Path) -> Path:
 
 
 def _redecide(folder: Path, old: PriceList, new: PriceList) -> Repriced:
-    from orrery.api.load import load
     from orrery.local.files import StateError
-    from orrery.local.publish import PLAN, read_rows
+    from orrery.local.publish import PLAN, read_plan, read_rows
     from orrery.planning.repricing import NeedsAdvance, reprice
 
     rows = read_rows(folder)
     if not rows or not (folder / PLAN).exists():
         raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first")
-    plan = load([folder / PLAN]).plan()
+    plan = read_plan(folder)
     try:
         return reprice(plan, rows, old, new)
     except NeedsAdvance:

@@ -25,7 +25,7 @@ def age_note(price_list: PriceList, today: date) -> str | None:
     if days < 0:
         return f"the PriceList '{name}' is dated {day}, after today: correct spec.date"
     if days > OLD_AFTER_DAYS:
-        return f"the prices of '{name}' are {days} days old ({day}, {price_list.spec.source}): read them again"
+        return f"the prices of '{name}' are {days} days old ({day}): read them again"
     return None
 
 

@@ -70,6 +70,12 @@ def read_status(folder: Path) -> PlanStatus | None:
         return None  # it is derived: the next step writes it anew
 
 
+def read_plan(folder: Path) -> AdaptationPlan:
+    """The plan as ``write_inputs`` wrote it, by libyaml: five times as fast as reading what a person wrote."""
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return AdaptationPlan.model_validate(yaml.load((folder / PLAN).read_text(encoding="utf-8"), Loader=loader))
+
+
 def read_rows(folder: Path) -> list[ResultRow]:
     """Every candidate as it was last known."""
     try:
