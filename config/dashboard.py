@@ -72,6 +72,15 @@ def _table(title: str, text: str, *queries: Dataquery, unit: str = "") -> table.
     return made
 
 
+def _share() -> bargauge.Panel:
+    steps = [
+        Threshold(value=None, color="green"),
+        Threshold(value=0.9, color="orange"),
+        Threshold(value=1, color="red"),
+    ]
+    return bargauge.Panel().min(0).max(1).thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+
+
 def _money() -> list[Any]:
     month = "namespace_label_team_year_month:orrery_plan_spent:increase"
     steps = [
@@ -99,7 +108,7 @@ def _money() -> list[Any]:
             stacked=True,
         ),
         _dressed(
-            share,
+            _share(),
             "Share of the budget spent or set aside",
             "It cannot pass 1.",
             [
@@ -128,10 +137,19 @@ def _money() -> list[Any]:
                 as_table=True,
             ),
         ),
-        _number(
-            "Set aside now",
-            "Worst case of the probes in flight.",
-            _query(f"sum(orrery_plan_reserved{MINE})", instant=True),
+        _dressed(
+            _share(),
+            "Share of a namespace's month",
+            "Spent or set aside of each AdaptationBudget; at 1 its plans wait.",
+            [
+                _query(
+                    'sum by (namespace, budget) (orrery_namespace_budget{namespace=~"$namespace",amount=~"spent|reserved"})'
+                    ' / sum by (namespace, budget) (orrery_namespace_budget{namespace=~"$namespace",amount="limit"} > 0)',
+                    "{{namespace}}/{{budget}}",
+                    instant=True,
+                )
+            ],
+            "percentunit",
         ),
     ]
 

@@ -19,6 +19,7 @@ from kubernetes import client, config
 from tests.cluster import Cluster
 from tests.integration.operators import Namespace, Operator, chart_account, plan, until
 from tests.integration.prometheus import Prometheus, program
+from tests.integration.test_budgets import budget
 from tests.unit.charts.rendering import CHART, objects, of_kind
 from tests.unit.docs.markdown import Block, blocks, pages
 
@@ -77,6 +78,7 @@ def scraped(simulating: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
             Prometheus(folder, f"127.0.0.1:{operator.metrics_port}", rules()) as prometheus,
         ):
             space.prices("monitored")
+            budget(space, maxProbeCost="100")
             wanted = plan("answered", prices="monitored")
             wanted["metadata"]["labels"] = {"team": "search"}
             space.apply(wanted)

@@ -34,6 +34,7 @@ INDENTED = {
     "images/README.md": "images/build-test.sh",
     "tests/cluster/README.md": "tests/integration/test_cluster_harness.py",
     "examples/gitops/README.md": "tests/unit/charts/test_gitops.py",
+    "examples/prices/README.md": "the tests of `orrery prices`",
 }
 
 every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
