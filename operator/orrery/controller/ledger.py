@@ -16,6 +16,7 @@ from orrery.controller.records import Probe
 
 Key = tuple[str, str]
 _ZERO = Decimal(0)
+_MOST_ORPHANS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Ledger:
         for entry in old:
             if probe is None and entry.open:
                 self._orphans[namespace][entry.job] = entry
+                while len(self._orphans[namespace]) > _MOST_ORPHANS:  # without a budget nobody accounts for them
+                    self._orphans[namespace].pop(next(iter(self._orphans[namespace])))
                 if entry.plan is not None:
                     self._lost[namespace, entry.plan][entry.job] = entry
             jobs.pop(entry.job, None)
