@@ -13,8 +13,8 @@ import pytest
 
 from orrery.api.probe import Report
 from tests.e2e.hub import serve
-from tests.unit.probes.tasks import pairs
 from tests.models.tiny_models import save_tiny
+from tests.unit.probes.tasks import pairs
 
 pytestmark = pytest.mark.e2e
 

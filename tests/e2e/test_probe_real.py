@@ -41,6 +41,11 @@ def spec(model: str, *trials: dict[str, Any], items: int) -> dict[str, Any]:
     }
 
 
+def catalogued(model: str) -> dict[str, Any]:
+    """What the catalogue says of the model's sizes; a probe, which sees the files, may say more."""
+    return MODELS[model].facts.model_dump(by_alias=True, exclude_none=True)
+
+
 def cli(document: dict[str, Any], folder: Path) -> Report:
     (folder / "probe.yaml").write_text(json.dumps(document))
     command = [sys.executable, "-m", "orrery.cli.main", "probe", "probe.yaml", "--report", "report.json"]
@@ -62,7 +67,8 @@ def test_smollm2_learns_intents_from_retrieved_demonstrations(tmp_path: Path) ->
     }
     report = cli(manifest, tmp_path)
     assert report.complete and report.probe == probe_name(AdaptationProbe.model_validate(manifest).spec)
-    assert report.model_facts == MODELS["smollm2-135m-instruct"].facts.model_dump(by_alias=True)
+    assert report.model_facts is not None
+    assert report.model_facts.items() >= catalogued("smollm2-135m-instruct").items()
     first, nearest, again = report.trials
     assert [t.outcome for t in report.trials] == [Outcome.MEASURED] * 3
     assert first.score is not None and nearest.score is not None
@@ -77,7 +83,7 @@ def test_smollm2_learns_intents_from_retrieved_demonstrations(tmp_path: Path) ->
 
 def test_minilm_answers_by_similarity(tmp_path: Path) -> None:
     report = cli(spec("all-minilm-l6-v2", {"name": "zero", "strategy": "ZeroShot"}, items=200), tmp_path)
-    assert report.model_facts == MODELS["all-minilm-l6-v2"].facts.model_dump(by_alias=True)
+    assert report.model_facts is not None and report.model_facts.items() >= catalogued("all-minilm-l6-v2").items()
     score = report.trials[0].score
     assert score is not None and score > 0.6
 
