@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from orrery.api.probe import ProbeSpec, Trial, TrialResult
 from orrery.planning.candidates import expand
 from orrery.planning.evidence import Known
 from orrery.planning.forecasts import Groups
 from orrery.strategies import family, registry
 from orrery.strategies.base import Evidence, Group
-from tests.unit.planning.world import World, make_plan, model
+from tests.unit.planning.world import World, drive, make_plan, make_prices, model
 from tests.unit.strategies.test_forecasts import shots, zero
 
 pytestmark = pytest.mark.unit
@@ -151,6 +152,30 @@ def test_a_task_that_small_samples_call_zero_is_not_never() -> None:
         low, high = (1 / (1 + np.exp(-(mean + z * sd))) for z in (-1.645, 1.645))
         assert 0 < low < 0.02 < high, "at three billion parameters it may have begun to solve some, or not"
     assert found[0][0] > found[1][0]
+
+
+class BitsWorld(World):
+    """Zero-shot scores that grow with the model, reported item by item."""
+
+    def quality(self, name: str, trial: Trial) -> float:
+        return {"s": 0.45, "m": 0.55, "xl": 0.75}[name]
+
+    def measure(self, spec: ProbeSpec, trial: Trial) -> TrialResult:
+        result = super().measure(spec, trial)
+        right = np.arange(result.items) < round(float(result.score or 0) * result.items)
+        return result.model_copy(update={"bits": base64.b64encode(np.packbits(right).tobytes()).decode()})
+
+
+def test_a_plan_recommends_a_large_sibling_that_was_never_loaded() -> None:
+    """It is 22 times the smallest: probing it would cost nearly the whole search, and the answer does not need it."""
+    models = [model(n, parameters=SIZES[n]) | {"family": "f"} for n in ("s", "m", "xl")]
+    strategies = [{"name": "zero-shot", "type": "ZeroShot"}]
+    plan = make_plan(models=models, strategies=strategies, objective={"goal": "MaximizeQuality"})
+    run = drive(plan, make_prices(), BitsWorld())
+    assert {r.spec.model.name for r in run.records} == {"s", "m"}
+    answer = run.last.status.recommendation
+    assert answer is not None and answer.model == "xl" and not answer.measured
+    assert "xl was not measured: forecast from its smaller siblings s and m" in (answer.message or "")
 
 
 @settings(max_examples=25, deadline=None)
