@@ -28,7 +28,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks that follow from where a test stands.
 
     A docstring's example is a test of its module: `unit`, or `model` where it needs torch. Side by side (`make test`), the
@@ -41,3 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, group in (("integration", "cluster"), ("e2e", "models")):
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.xdist_group(group))
+    if "benchmark" not in config.getoption("markexpr"):  # one parameter of a unit test may be a benchmark
+        measured = [item for item in items if item.get_closest_marker("benchmark")]
+        config.hook.pytest_deselected(items=measured)
+        items[:] = [item for item in items if item not in measured]
