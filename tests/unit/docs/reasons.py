@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[3] / "operator" / "orrery"
 CAMEL = re.compile(r"^[A-Z][a-z]+(?:[A-Z][a-z0-9]+)*$")
 #: Where a constant is a reason when it is an argument.
 CALLS = re.compile(
-    r"^(Verdict|Unusable|Refusal|Judgement|Condition|failure|give_up|one|_?stall(ed)?|_?record|error_type|\w*Error|refuse|_refused)$"
+    r"^(Verdict|Unusable|Refusal|Judgement|Condition|failure|give_up|one|_?stall(ed)?|_?record|_told|error_type|\w*Error|refuse|_refused)$"
 )
 #: What stands in such places and is no reason: condition types, their statuses, kinds, types of Events.
 _OTHERS = """
@@ -51,8 +51,18 @@ def _found(tree: ast.AST) -> Iterator[str]:
                     yield from _constants(value)
         elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and len(node.value.elts) == 2:
             yield from _constants(node.value.elts[0])
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+            names = [getattr(target, "id", "") for target in node.targets[0].elts]
+            if "reason" in names:
+                for value in (
+                    (node.value.body, node.value.orelse) if isinstance(node.value, ast.IfExp) else (node.value,)
+                ):
+                    if isinstance(value, ast.Tuple):
+                        yield from _constants(value.elts[names.index("reason")])
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
+            if name == "reason":
+                yield from _constants(node.value)
             if name == "fits" and isinstance(node.value, ast.Subscript) and isinstance(node.value.value, ast.Dict):
                 for value in node.value.value.values:
                     yield from _constants(value)
