@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from orrery.api.adaptation_budget import AdaptationBudgetSpec
 from orrery.api.base import ApiModel
 from orrery.api.plan import Confirm, Objective, PlanSpec, Probing
+from orrery.api.pricelist import CURRENCIES, PriceListSpec
 from orrery.api.probe import ProbeSpec
 from orrery.api.sources import DataSource, ModelSource, VolumeSource
 from orrery.api.task import Metric, Task, Template
@@ -135,6 +136,13 @@ RULES: dict[type, tuple[Rule, ...]] = {
             "has(self.maxProbeCost) || has(self.maxAcceleratorSeconds)",
             "a budget without a cap: write maxProbeCost, such as '100', or maxAcceleratorSeconds",
             ".maxProbeCost",
+        ),
+    ),
+    PriceListSpec: (
+        Rule(
+            f"self.currency in {sorted(CURRENCIES)}",
+            "write an ISO 4217 code of money that is in use, such as USD or EUR",
+            ".currency",
         ),
     ),
     ProbeSpec: (

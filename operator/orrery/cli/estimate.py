@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from orrery.api.quantities import Interval, format_decimal
 from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
+from orrery.cli.prices import notes as price_notes
 from orrery.cli.reading import read_question
 from orrery.cli.screen import configuration, console, cost, facts, listing, quality, section, write
 from orrery.local.facts import read_facts
@@ -30,6 +31,8 @@ def estimate(
     notes: list[str] = []
     known = read_facts(question.plan, question.roots, notes.append)
     step = advance(question.plan, [], question.prices, known)
+    for note in price_notes(question.plan, question.prices):
+        console(stderr=True).print(f"note: {note}", markup=False)
     for note in notes:
         console(stderr=True).print(f"note: the data was not read: {note}", markup=False, soft_wrap=True)
     if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):

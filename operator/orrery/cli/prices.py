@@ -11,6 +11,7 @@ import typer
 from orrery.cli.commands import Output, OutputOption
 
 if TYPE_CHECKING:
+    from orrery.api.plan import AdaptationPlan
     from orrery.api.pricelist import PriceList
     from orrery.planning.repricing import Repriced
 
@@ -28,6 +29,19 @@ _LISTED = 50
 def today() -> date:
     """The day by this machine's clock, UTC; the core has no clock."""
     return datetime.now(tz=UTC).date()
+
+
+def notes(plan: AdaptationPlan, prices: PriceList) -> list[str]:
+    """What a person should know of the costs before they read them: old prices, and a service that nobody asks."""
+    from orrery.costs.prices import age_note
+
+    found = [note] if (note := age_note(prices, today())) else []
+    if not plan.spec.workload.requests_per_day:
+        found.append(
+            "spec.workload.requestsPerDay is 0: only adaptation is paid for, so the cheapest candidate is one that trains "
+            "nothing; write the mean requests of a day"
+        )
+    return found
 
 
 @app.command("show")

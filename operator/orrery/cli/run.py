@@ -12,6 +12,7 @@ from pathlib import Path
 from orrery.api.quantities import format_decimal
 from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
+from orrery.cli.prices import notes
 from orrery.cli.progress import Lines, View
 from orrery.cli.reading import STATE_ROOT, read_question, state_folder
 from orrery.cli.screen import answer, console, write
@@ -55,6 +56,8 @@ def run(
         memory_bytes=limit * 2**20 if (limit := options.memory_limit_mebibytes) is not None else None,
     )
     screen = console(stderr=True)
+    for note in () if options.quiet else notes(plan, question.prices):
+        screen.print(f"note: {note}", style="dim", markup=False)
     stop = Stop()
     view: Lines = (View if screen.is_terminal and not options.quiet else Lines)(
         screen, budget, question.prices.spec.currency

@@ -220,7 +220,15 @@ def test_every_rule_is_broken_by_some_bad_plan() -> None:
     local = {text for text in {r.message for rules in RULES.values() for r in rules} if text.startswith("local works")}
     probe = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "ProbeSpec")]}
     budget = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "AdaptationBudgetSpec")]}
-    assert broken == {r.message for rules in RULES.values() for r in rules} - sources - local - probe - budget
+    prices = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "PriceListSpec")]}
+    assert broken == {r.message for rules in RULES.values() for r in rules} - sources - local - probe - budget - prices
+
+
+def test_money_that_nobody_has_is_refused() -> None:
+    unknown = changed(PRICES, "spec.currency", "XQZ")
+    assert "rule" in problems(SCHEMAS["PriceList"], unknown)
+    with pytest.raises(ManifestError, match="spec.currency is 'XQZ', which is no currency: write an ISO 4217 code"):
+        parse(unknown)
 
 
 def test_a_budget_without_a_cap_is_refused() -> None:
