@@ -30,8 +30,8 @@ from orrery.strategies import family
 from orrery.strategies.base import Evidence, Proposal
 from orrery.strategies.trials import Identity, identity, identity_of
 
-#: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring one.
-POINTS_FOR_EXHAUSTIVE = 100.0
+#: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring .6 points.
+POINTS_FOR_EXHAUSTIVE = 60.0
 #: Share of the exhaustive search's work after which points must be twice as many for the same money. The value of a probe
 #: is the best of many uncertain gains, so a long search among near equals promises more than it finds. Both constants were
 #: chosen on measured grids; what others gave is in docs/decisions/which-probe-next.md.

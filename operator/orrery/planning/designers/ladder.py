@@ -108,8 +108,9 @@ def arms(scene: Scene, sizes: Sizes = plan_sizes) -> list[Arm]:
             parameters = {k: v[i] for k, v in view.columns.items() if k != _SIZE}
             for n in ladder if view.task_facts is not None else ladder[:1]:
                 trial = make_trial(view, group.plugin.type, parameters, examples=n)
-                training = float(work.adaptation_flops[i]) * n / full if full else 0.0
-                option = scene.option(model, where, trial, float(scoring[i]), training)
+                share = n / full if full else 0.0
+                training, passes = share * float(work.adaptation_flops[i]), share * float(work.adaptation_pass_flops[i])
+                option = scene.option(model, where, trial, float(scoring[i]), training, passes)
                 known = scores.get(identity(trial))
                 state = State.OPEN if known is None else State.MEASURED if known else State.LOST
                 if (model, trial.name) in running:

@@ -64,6 +64,7 @@ def repeats(plugin: Strategy, view: Group, sd: Array, open_: NDArray[np.bool_]) 
             float(work.adaptation_flops[same[0]]),
             float(each[same[0]]) * evaluation_size(view),
             fmean(float(e.result.score or 0) for e in seen),
+            training_pass_flops=float(work.adaptation_pass_flops[same[0]]),
         )
 
 
