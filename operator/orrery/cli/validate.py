@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orrery.api.load import ManifestError, Manifests, load
+from orrery.api.load import KINDS, ManifestError, Manifests, load
 from orrery.api.plan import AdaptationPlan
 from orrery.cli.commands import Output
 from orrery.cli.failures import Exit, describe
@@ -42,8 +42,8 @@ def validate(
             continue
         made.plans.extend(found.plans)
         made.price_lists.extend(found.price_lists)
-        if not (found.plans or found.price_lists or found.probes):
-            verdicts.append(_Verdict(str(path), ["holds no AdaptationPlan, AdaptationProbe or PriceList"]))
+        if not (found.plans or found.price_lists or found.probes or found.budgets):
+            verdicts.append(_Verdict(str(path), [f"holds none of {', '.join(KINDS)}"]))
     readable = [path for path in files if str(path) not in {verdict.plan for verdict in verdicts}]
     verdicts += [_check(plan, made, plan_file(readable, plan), roots) for plan in made.plans]
     valid = not any(verdict.problems for verdict in verdicts)

@@ -95,7 +95,9 @@ def test_every_phase_has_a_case() -> None:
         for kind, case in CASES
         if kind == "AdaptationPlan"
     }
-    assert phases == {None, "Pending", "Probing", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"}
+    assert phases == {
+        *(None, "Pending", "Probing", "Confirming", "Answered", "Infeasible", "Stalled", "Suspended", "Failed")
+    }
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,19 @@ def test_the_price_list_may_be_another_file(work, orrery):
     assert code == 2 and "give a file with that PriceList as well" in err
 
 
+def test_a_budget_beside_the_plan_is_checked_too(work, orrery):
+    budget = {
+        "apiVersion": "orrery.dev/v1alpha1",
+        "kind": "AdaptationBudget",
+        "metadata": {"name": "month"},
+        "spec": {"currency": "USD", "maxProbeCost": "5"},
+    }
+    plan = write(work / "plan.yaml", PLAN, PRICES)
+    assert orrery("validate", plan, write(work / "budget.yaml", budget))[0] == 0
+    code, out, _ = orrery("validate", plan, write(work / "bad.yaml", changed(budget, "spec.currency", "usd")))
+    assert code == 2 and "spec.currency is 'usd'" in out
+
+
 def without(key):
     return [{k: v for k, v in row.items() if k != key} for row in ROWS]
 
