@@ -54,6 +54,7 @@ CPU_PROBE = Recipe(stored_scores=True, overhead=1.9, logits_share=0.2)
 #: what scoring a batch takes.
 PROCESS_BYTES = 484.0 * 2**20
 SCORING_BYTES = 2.0**27
+_BITSANDBYTES = 96.0 * 2**20
 
 
 def shape_known(facts: ModelFacts) -> bool:
@@ -158,7 +159,8 @@ def process_memory(
         return np.asarray(scoring + 2.0 * facts.parameters)
     tensors = training_memory(facts, training, trained_parameters, batch_size, longest_tokens, CPU_PROBE)
     merged = 2.0 * linear_parameters(facts) if training is Training.ADAPTER else 0.0
-    kept = 2.0 * facts.parameters if training is Training.QUANTIZED_ADAPTER else 0.0  # the 16-bit model stays loaded
+    # the 16-bit model stays loaded beside the one in four bits, and so does bitsandbytes
+    kept = 2.0 * facts.parameters + _BITSANDBYTES if training is Training.QUANTIZED_ADAPTER else 0.0
     return np.asarray(scoring + tensors + merged + kept)
 
 
