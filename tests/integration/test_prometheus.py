@@ -20,16 +20,11 @@ from tests.cluster import Cluster
 from tests.integration.operators import Namespace, Operator, chart_account, plan, until
 from tests.integration.prometheus import Prometheus, program
 from tests.integration.test_budgets import budget
+from tests.integration.test_confirm import CONFIRM, LORA
 from tests.unit.charts.rendering import CHART, objects, of_kind
 from tests.unit.docs.markdown import Block, blocks, pages
 
 pytestmark = pytest.mark.integration
-
-#: What has no value in a run in which nothing goes wrong, and why.
-EMPTY_BY_NATURE = {
-    "Forecast error": "comes with the first recommendation that is measured in full after it was forecast",
-    "Forecast error, mean size": "likewise",
-}
 
 
 def rules(**values: Any) -> dict[str, Any]:
@@ -67,7 +62,7 @@ def test_thresholds_are_the_charts_values() -> None:
 
 @pytest.fixture(scope="module")
 def scraped(simulating: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, Namespace]]:
-    """Prometheus before an operator that has answered a plan of the team search, one with failing probes, and one that is stalled."""
+    """Prometheus before an operator with a plan of the team search, one that was confirmed, one whose probes fail, one stalled."""
     folder, account = tmp_path_factory.mktemp("prometheus"), chart_account(simulating)
     with config.new_client_from_config(str(simulating.kubeconfig)) as api_client:
         space = Namespace(api_client, f"prometheus-{time.time_ns() % 10**8}")
@@ -82,9 +77,11 @@ def scraped(simulating: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
             wanted = plan("answered", prices="monitored")
             wanted["metadata"]["labels"] = {"team": "search"}
             space.apply(wanted)
+            # confirmed in full, so that there is an error of a forecast
+            space.apply(plan("confirmed", prices="monitored", models=("ok",), strategies=[LORA], confirm=CONFIRM))
             space.apply(plan("failing", prices="monitored", models=("crash",)))
             space.apply(plan("stalled", prices="nowhere"))
-            for name in ("answered", "failing", "stalled"):
+            for name in ("answered", "confirmed", "failing", "stalled"):
                 space.settled(name, 120)
             # what the last attempt brought has been scraped and evaluated
             time.sleep(5)
@@ -108,7 +105,7 @@ def test_every_panel_has_data(scraped: tuple[Prometheus, Namespace]) -> None:
             found = prometheus.ask(filled_in(target["expr"]))
             if not any(math.isfinite(float(series["value"][1])) for series in found):
                 empty[panel["title"]] = target["expr"]
-    assert set(empty) == set(EMPTY_BY_NATURE), empty
+    assert empty == {}
 
 
 QUERIES = [block for page in pages() for block in blocks(page) if block.language == "promql"]
@@ -133,10 +130,11 @@ def test_money_in_prometheus_is_the_money_of_the_plans(scraped: tuple[Prometheus
     )
 
     def cost(name: str) -> float:
-        return float(Decimal(space.plan(name)["status"]["spend"]["cost"]))
+        status = space.plan(name)["status"]
+        return float(Decimal(status["spend"]["cost"]) + Decimal(status.get("confirmation", {}).get("spent", "0")))
 
     found = {series["metric"].get("label_team", ""): float(series["value"][1]) for series in prometheus.ask(expression)}
-    assert found == pytest.approx({"search": cost("answered"), "": cost("failing")}, rel=1e-9)
+    assert found == pytest.approx({"search": cost("answered"), "": cost("failing") + cost("confirmed")}, rel=1e-9)
     assert found["search"] > 0 and found[""] > 0
     (now,) = prometheus.ask(
         f'namespace_label_team_year_month:orrery_plan_spent:increase{{label_team="search",namespace="{space.namespace}"}}'

@@ -48,6 +48,7 @@ class Metrics:
         self.budget = gauge("plan_budget", "Most that probing may cost, in the price list's currency.")
         self.reserved = gauge("plan_reserved", "Worst case of the probes in flight.")
         self.spent = gauge("plan_spent", "Paid for finished probe attempts.")
+        self.confirmed = gauge("plan_confirmation_spent", "Paid for runs that confirm an answer; money of its own.")
         self.cost = gauge("plan_predicted_cost", "Total cost of the recommendation over the horizon.", "bound")
         self.quality = gauge("plan_predicted_quality", "Quality of the recommendation, in the metric's unit.", "bound")
         self.probes = gauge("plan_probes", "Probes of the plan by state.", "state")
@@ -131,6 +132,8 @@ class Metrics:
         if status.spend:
             put(self.spent, status.spend.cost)
             put(self.reserved, status.spend.reserved)
+        if status.confirmation:
+            put(self.confirmed, status.confirmation.spent)
         if status.progress:
             for state in _STATES:
                 put(self.probes, getattr(status.progress, state), state)
