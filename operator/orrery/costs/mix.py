@@ -66,9 +66,9 @@ def cheapest_mix(
     rate, price = np.asarray(rates, dtype=np.float64), np.asarray(prices, dtype=np.float64)
     b, k = seconds.shape
     possible = np.ones((b, k), dtype=bool) if limit is None else latency <= limit
-    for i in np.flatnonzero(~possible.any(axis=1) & (rate > 0)):
+    for late in np.flatnonzero(~possible.any(axis=1) & (rate > 0)).tolist():
         raise NoMix(
-            f"bucket {i + 1} takes {latency[i].min():.3g} s at the least and the limit is {limit:.3g} s: allow more, or "
+            f"bucket {late + 1} takes {latency[late].min():.3g} s at the least and the limit is {limit:.3g} s: allow more, or "
             "list a faster accelerator"
         )
     served = rate > 0
