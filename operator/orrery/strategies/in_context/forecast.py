@@ -124,6 +124,10 @@ class InContext:
             request_flops=request_flops(group, prompt + calibrated, counts),
             adaptation_memory=nothing,
             serving_memory=serving_bytes(group, prompt, counts),
+            # demonstrations that were drawn once begin every prompt alike
+            request_shared_tokens=np.where(
+                np.array(group.columns["retriever"]) == "random", shots * counts.example, 0.0
+            ),
             evaluation_flops=request_flops(group, np.array(scored), measured),
         )
 
