@@ -170,7 +170,7 @@ def fit(
 
     >>> post = fit([0, 1], [[0.36, 0.24]], items=200, chance=1 / 7)
     >>> [round(float(bound[0, 0]), 1) for bound in post.predict([8]).interval(0.9)]
-    [0.2, 0.7]
+    [0.1, 0.7]
     >>> bool(post.probability_hurts(1)[0] > 0.9)
     True
     """

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ PRICES = {
     "spec": {
         "currency": "USD",
         "source": "test",
-        "date": "2026-01-01",
+        "date": date.today().isoformat(),
         "accelerators": [{"name": "cpu", "pricePerHour": "0.05"}],
     },
 }

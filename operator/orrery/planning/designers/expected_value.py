@@ -8,6 +8,7 @@ et al. 2010), so that parallel probes do not ask the same thing twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -30,8 +31,12 @@ from orrery.strategies import family
 from orrery.strategies.base import Evidence, Proposal
 from orrery.strategies.trials import Identity, identity, identity_of
 
-#: Points that spending as much as the exhaustive search must bring: a probe of one percent of it must bring .6 points.
+#: Points that spending as much as the exhaustive search of a plan of the typical size must bring: a probe of one percent of
+#: it must bring .6 points.
 POINTS_FOR_EXHAUSTIVE = 60.0
+#: Candidates of that plan. What a search may reasonably cost grows as the root of their number: a plan of four candidates
+#: may measure one of them in full, and one of ten thousand not five hundred.
+TYPICAL_CANDIDATES = 40
 #: Share of the exhaustive search's work after which points must be twice as many for the same money. The value of a probe
 #: is the best of many uncertain gains, so a long search among near equals promises more than it finds. Both constants were
 #: chosen on measured grids; what others gave is in docs/decisions/which-probe-next.md.
@@ -250,9 +255,12 @@ class _Search:
         return o.worth.points / self.scene.cost(o.option, load=load)
 
     def _pays(self, o: Valued, *, load: bool) -> bool:
-        """Whether a trial brings more points than its share of the exhaustive search's cost asks for."""
-        share = self.scene.cost(o.option, load=load) / max(self.scene.exhaustive_cost, 1e-12)
-        asked = POINTS_FOR_EXHAUSTIVE * (1 + (self.scene.searched / COMFORTABLE_SHARE) ** 2)
+        """Whether a trial brings more points than its share of the exhaustive search's cost asks for in a plan of this size."""
+        scene = self.scene
+        candidates = len(scene.space) / len(scene.space.accelerators)
+        scale = math.sqrt(candidates / TYPICAL_CANDIDATES)
+        share = scene.cost(o.option, load=load) / max(scene.exhaustive_cost, 1e-12) * scale
+        asked = POINTS_FOR_EXHAUSTIVE * (1 + (scene.searched * scale / COMFORTABLE_SHARE) ** 2)
         return o.worth.points >= LEAST_POINTS and o.worth.points >= asked * share
 
     def _batch(self, opening: Valued) -> tuple[Batch, value.Worth]:
