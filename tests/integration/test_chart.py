@@ -20,7 +20,9 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "orrery"
-CRDS = tuple(f"{plural}.orrery.dev" for plural in ("adaptationplans", "adaptationprobes", "adaptationbudgets", "pricelists"))
+CRDS = tuple(
+    f"{plural}.orrery.dev" for plural in ("adaptationplans", "adaptationprobes", "adaptationbudgets", "pricelists")
+)
 
 
 @pytest.fixture

@@ -162,10 +162,8 @@ class PlanStatus(StatusModel):
     """The answer."""
 
     observed_generation: Count | None = Field(None, description="Generation of the spec that this status is about.")
-    phase: Literal[
-        "Pending", "Probing", "Confirming", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"
-    ] = Field(
-        "Pending", description="The conditions in a word, for people; programs read the conditions."
+    phase: Literal["Pending", "Probing", "Confirming", "Answered", "Infeasible", "Stalled", "Suspended", "Failed"] = (
+        Field("Pending", description="The conditions in a word, for people; programs read the conditions.")
     )
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-list-map-key": "type"})] = Field(
         default_factory=list, description="What holds now; kstatus reads Ready, Reconciling and Stalled."

@@ -227,7 +227,7 @@ def test_every_rule_is_broken_by_some_bad_plan() -> None:
 def test_money_that_nobody_has_is_refused() -> None:
     unknown = changed(PRICES, "spec.currency", "XQZ")
     assert "rule" in problems(SCHEMAS["PriceList"], unknown)
-    with pytest.raises(ManifestError, match="spec.currency is 'XQZ', which is no currency: write an ISO 4217 code"):
+    with pytest.raises(ManifestError, match=r"spec\.currency is 'XQZ', which is no currency: write an ISO 4217 code"):
         parse(unknown)
 
 
