@@ -40,18 +40,13 @@ TASKS: dict[str, dict[str, str]] = {
         "instruction": "Is each sentence about sport plausible?",
         "example": "Sentence: {input}\nIt is",
     },
-    "bigbench/social_support": {
-        "instruction": "Say whether each reply is supportive.",
-        "example": "Reply: {input}\nTone:",
-    },
 }
 
-#: Share of a task's examples that is kept for evaluation, where it is not the default: it leaves about 250 for training (125 of
-#: the longer ones of social support), so that measuring every candidate takes a quarter of an hour.
+#: Share of a task's examples that is kept for evaluation, where it is not the default: it leaves about 250 for training,
+#: so that measuring every candidate takes a quarter of an hour.
 EVALUATION_PERCENT = {
     "bigbench/multiemo/reviews_sentence_en": 90,
     "bigbench/sports_understanding": 75,
-    "bigbench/social_support": 86,
 }
 
 MODELS = [
