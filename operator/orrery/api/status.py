@@ -71,6 +71,9 @@ class CostForecast(StatusModel):
     adaptation_flops: Number | None = Field(None, description="Floating-point operations of adapting.")
     serving_flops: Number | None = Field(None, description="Floating-point operations of serving over the horizon.")
     accelerator_hours: Number | None = Field(None, description="Accelerator time of adapting and serving.")
+    cost_of_pass: Number | None = Field(
+        None, description="Expected money per right answer over the horizon, for metrics between 0 and 1."
+    )
 
 
 class ConfigurationValue(StatusModel):

@@ -240,6 +240,16 @@ class Answer:
         quality, total = expected_quality(self.columns.quality), self.columns.total.median()
         return [cost_of_pass(float(t) / requests, float(q)) for t, q in zip(total, quality, strict=True)]
 
+    def _cost_of_pass(self, i: int) -> Decimal | None:
+        """Money per right answer of one candidate; None where nothing is ever right, and for unbounded metrics."""
+        one = np.array([i])
+        requests = requests_over_horizon(self.spec.workload)
+        if requests <= 0 or self.columns.quality.link is not Link.LOGIT:
+            return None
+        total = float(self.columns.total.median()[i])
+        value = cost_of_pass(total / requests, float(expected_quality(self.columns.quality.take(one))[0]))
+        return number(value) if np.isfinite(value) else None
+
     def _choice(self, i: int) -> dict[str, object]:
         c, g = self.columns, self.space.groups[self.space.group[i]]
         one = np.array([i])
@@ -264,6 +274,7 @@ class Answer:
                 adaptation_flops=number(float(c.adaptation_flops[i])),
                 serving_flops=number(float(c.serving_flops[i])),
                 accelerator_hours=number(float(c.accelerator_hours[i])),
+                cost_of_pass=self._cost_of_pass(i),
             ),
             latency_milliseconds=number(float(np.exp(c.latency.mean[i])) * 1000.0, 4),
             measured=bool(c.measured[i]),

@@ -75,7 +75,9 @@ def columns(rows: Sequence[ResultRow], frontier: set[str]) -> dict[str, Any]:
         "cost": [_three(r.total_cost, 7) for r in rows],
         "once": [_number(r.adaptation_cost.median) if r.adaptation_cost else None for r in rows],
         "latency": [_number(r.latency_milliseconds) for r in rows],
-        "flops": [_number((r.adaptation_flops or 0) + (r.serving_flops or 0)) for r in rows],
+        "flops": [_number(flops(r)) for r in rows],
+        "hours": [_number(r.accelerator_hours) for r in rows],
+        "pass": [_number(r.cost_of_pass, 7) for r in rows],
         "memory": [_number(r.memory_bytes / 2**30) if r.memory_bytes else None for r in rows],
         "measured": [int(r.measured) for r in rows],
         "meets": [_number(r.feasible_probability, 3) for r in rows],
@@ -83,6 +85,11 @@ def columns(rows: Sequence[ResultRow], frontier: set[str]) -> dict[str, Any]:
     }
     out["names"] = {kind: list(known) for kind, known in index.items()}
     return out
+
+
+def flops(row: ResultRow) -> float:
+    """Floating-point operations of adapting and serving."""
+    return (row.adaptation_flops or 0.0) + (row.serving_flops or 0.0)
 
 
 def words(row: ResultRow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import date
 from html import escape
@@ -12,7 +13,7 @@ from orrery.api.status import PlanStatus, Recommendation
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.break_even import BreakEven
-from orrery.report.data import label, words
+from orrery.report.data import flops, label, words
 
 #: Prices older than this are said to be old.
 OLD_DAYS = 90
@@ -53,6 +54,8 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
     if c.accelerator_hours is not None:
         flops = float(c.adaptation_flops or 0) + float(c.serving_flops or 0)
         facts.append(("Compute", f"{float(c.accelerator_hours):,.1f} h", f"{flops:.2e} FLOPs in all"))
+    if c.cost_of_pass is not None:
+        facts.append(("Cost of pass", f"{amount(float(c.cost_of_pass))} {currency}", "expected money per right answer"))
     if best.latency_milliseconds is not None:
         facts.append(("Latency", f"{float(best.latency_milliseconds):,.0f} ms", "mean of a request"))
     if status.spend is not None:
@@ -120,7 +123,8 @@ def _count(value: float) -> str:
 
 def table(rows: Sequence[ResultRow], currency: str) -> str:
     """The first rows, as a table that needs no script."""
-    head = ["Model", "Strategy", "Configuration", "Quality", f"Total {currency}", "Status", "Reason"]
+    head = ["Model", "Strategy", "Configuration", "Quality", f"Total {currency}"]
+    head += [f"{currency} per right answer", "Accelerator hours", "FLOPs", "Status", "Reason"]
     body = [
         [
             r.model,
@@ -128,6 +132,9 @@ def table(rows: Sequence[ResultRow], currency: str) -> str:
             words(r),
             f"{r.quality.median:.3f}" if r.quality else "-",
             amount(r.total_cost.median) if r.total_cost else "-",
+            amount(r.cost_of_pass) if r.cost_of_pass is not None and math.isfinite(r.cost_of_pass) else "-",
+            "-" if r.accelerator_hours is None else amount(r.accelerator_hours),
+            f"{flops(r):.2e}",
             r.status,
             r.reason,
         ]

@@ -61,6 +61,22 @@ def test_the_answer_comes_first_and_in_a_sentence(answered):
     assert f"{float(best.quality.predicted):.3f}" in page.text
 
 
+def test_work_stands_beside_money(answered):
+    page, best = Page(answered.page()), answered.status.recommendation
+    cost, requests = best.cost, answered.plan.spec.workload.requests_per_day * answered.plan.spec.workload.horizon_days
+    assert float(cost.cost_of_pass) == pytest.approx(
+        float(cost.total) / requests / float(best.quality.predicted), rel=0.05
+    )  # of the expected quality, which is near its median
+    assert cost.accelerator_hours > 0 and cost.serving_flops > 0
+    assert "expected money per right answer" in page.text and "FLOPs in all" in page.text
+    for rival in answered.status.alternatives:
+        assert rival.cost.cost_of_pass and rival.cost.serving_flops and rival.cost.accelerator_hours
+    rows = page.data["rows"]
+    assert rows["pass"] == pytest.approx([r.cost_of_pass for r in answered.rows], rel=1e-5)
+    assert rows["hours"] == pytest.approx([r.accelerator_hours for r in answered.rows], rel=1e-3)
+    assert "USD per right answer" in page.text or "EUR per right answer" in page.text
+
+
 def test_nothing_is_loaded_from_anywhere(answered):
     page = Page(answered.page())
     for tag, attributes in page.elements:

@@ -341,6 +341,8 @@ function table() {
     ["Once", i => R.once[i], "n", i => [money(R.once[i])]],
     ["Latency ms", i => R.latency[i], "n", i => [R.latency[i] == null ? "–" : count(R.latency[i])]],
     ["Memory GiB", i => R.memory[i], "n", i => [R.memory[i] == null ? "–" : R.memory[i].toFixed(2)]],
+    [`${D.currency} per right answer`, i => R.pass[i], "n", i => [money(R.pass[i])]],
+    ["Accelerator hours", i => R.hours[i], "n", i => [R.hours[i] == null ? "–" : count(R.hours[i])]],
     ["FLOPs", i => R.flops[i], "n", i => [R.flops[i] == null ? "–" : R.flops[i].toExponential(2)]],
     ["Accelerator", i => named("accelerator", i)],
   ];
