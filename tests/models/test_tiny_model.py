@@ -169,6 +169,12 @@ def test_generation_tasks(tiny: Maker, data: Path, tmp_path: Path, metric: str) 
     zero, two, calibrated = run(spec, tmp_path / "r.json").trials
     assert zero.outcome is two.outcome is Outcome.MEASURED
     assert (zero.bits is not None) == (metric == "ExactMatch")
+    for result in (zero, two):  # texts that were written have lengths, texts that were only scored have none
+        spread = result.output_token_quantiles
+        assert len(spread) == (0 if metric == "NegativeLogLikelihood" else 5) and spread == sorted(spread)
+        if spread:
+            assert spread[0] <= float(result.output_tokens or 0) <= spread[-1] <= 4
+            assert result.output_tokens_error is not None
     assert calibrated.outcome is Outcome.UNSUPPORTED
     assert "needs options to choose from: write none" in (calibrated.message or "")
 

@@ -160,7 +160,9 @@ class Workload(ApiModel):
     input_tokens: PositiveCount | None = Field(
         None, description="Mean tokens of a request without demonstrations; measured on the dataset by default."
     )
-    output_tokens: PositiveCount | None = Field(None, description="Mean tokens of an answer; measured by default.")
+    output_tokens: PositiveCount | None = Field(
+        None, description="Mean tokens of an answer, until probes have seen the model write its own."
+    )
     hourly_profile: Annotated[list[Count], Field(max_length=24)] | None = Field(
         None, description="Relative traffic of the day's 24 hours; even by default."
     )

@@ -151,6 +151,13 @@ class TrialResult(StatusModel):
     evaluation_tokens: Count = Field(0, description="Tokens run through the model while scoring (after prefix reuse).")
     request_tokens: Number | None = Field(None, description="Mean prompt tokens of one request as it would be served.")
     output_tokens: Number | None = Field(None, description="Mean answer tokens of one request.")
+    output_token_quantiles: Annotated[list[Count], Field(max_length=5)] = Field(
+        default_factory=list,
+        description="Of generated answers' tokens: 5th, 25th, 50th, 75th and 95th percentile over the items.",
+    )
+    output_tokens_error: Number | None = Field(
+        None, description="Standard error of outputTokens, from the generated answers' lengths."
+    )
     train_flops: Number | None = Field(None, description="Floating-point operations of training.")
     evaluation_flops: Number | None = Field(None, description="Floating-point operations of scoring.")
     peak_memory_bytes: Count | None = Field(None, description="Most memory that was held at a time.")
@@ -193,6 +200,7 @@ class Report(StatusModel):
     architecture: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         None, description="The model's own name of its architecture."
     )
+    model_problem: Text | None = Field(None, description="Why the model's sizes are uncertain, where they are.")
     task_facts: TaskFacts | None = Field(None, description="What was seen of the data.")
     trials: Annotated[list[TrialResult], Field(max_length=64, json_schema_extra={"x-list-map-key": "name"})] = Field(
         default_factory=list, description="Measurements, by trial."

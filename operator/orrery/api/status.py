@@ -94,7 +94,9 @@ class Choice(StatusModel):
     accelerator: ShortText = Field(description="Accelerator's name in the plan.")
     quality: QualityForecast = Field(description="Quality in the metric's unit, with its 90 percent interval.")
     cost: CostForecast = Field(description="Money, with the 90 percent interval of the total.")
-    latency_milliseconds: Number | None = Field(None, description="Mean latency of a request.")
+    latency_milliseconds: Number | None = Field(
+        None, description="Latency of a request: of the 95th percentile of answers where their lengths were measured."
+    )
     measured: Flag = Field(description="Whether this very configuration was measured in full.")
 
 

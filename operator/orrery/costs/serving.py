@@ -22,6 +22,7 @@ from orrery.api.plan import Capacity, ModelFacts, Precision, Workload
 from orrery.api.pricelist import TokenPrice
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import active_parameters
+from orrery.costs.lengths import AnswerLengths
 from orrery.costs.memory import kv_cache_bytes
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
@@ -65,11 +66,13 @@ def serve(
     workload: Workload,
     precision: Precision | None = None,
     generated: bool = False,
+    lengths: AnswerLengths | None = None,
 ) -> Served:
     """What serving takes, from the seconds that reading and scoring a request alone takes (``prefill``, (n,)).
 
     Only ``generated`` answers are written token by token and share the reading of the weights; options are scored at once,
-    and the latency allows for writing the one that was chosen.
+    and the latency allows for writing the one that was chosen. Where ``lengths`` were measured, the money rests on their
+    mean, with its uncertainty, and the latency is that of the 95th percentile.
     """
     kept = np.ones(len(work))
     if workload.prompt_caching and work.request_shared_tokens is not None:
@@ -81,7 +84,10 @@ def serve(
     b, out = float(workload.batch_size), work.request_output_tokens
     shared = out * (weights / b + cache) / accelerator.bandwidth if generated else np.zeros(len(work))
     alone = out * (weights + (b if generated else 1.0) * cache) / accelerator.bandwidth
-    busy, latency = plus(reading, shared), plus(reading, alone)
+    uncertain, longest = (
+        (lengths.relative_error, lengths.tail_ratio) if generated and lengths is not None else (0.0, 1.0)
+    )
+    busy, latency = plus(reading, shared, uncertain), plus(reading, alone * longest, uncertain)
     if workload.capacity is Capacity.PER_USE:
         return Served(busy, latency, np.zeros(len(work)), np.ones(len(work)))
     rate = float(workload.requests_per_day) / 86400.0
@@ -103,16 +109,19 @@ def serving_seconds(served: Served, workload: Workload) -> Posterior:
     return Posterior(np.log(np.maximum(seconds, _NOTHING)), sd, Link.LOG)
 
 
-def hosted_cost(work: Work, price: TokenPrice, workload: Workload) -> Posterior:
+def hosted_cost(work: Work, price: TokenPrice, workload: Workload, lengths: AnswerLengths | None = None) -> Posterior:
     """Money of a hosted model's tokens over the horizon, (n,): prompt and answer, and what its cache makes cheaper."""
     requests = float(workload.requests_per_day) * workload.horizon_days
     full, out = float(price.input_per_million), float(price.output_per_million)
     kept = full if price.cached_input_per_million is None else float(price.cached_input_per_million)
     shared = work.request_shared_tokens if work.request_shared_tokens is not None else np.zeros(len(work))
     shared = shared if workload.prompt_caching else np.zeros(len(work))
-    each = (work.request_input_tokens - shared) * full + shared * kept + work.request_output_tokens * out
+    written = work.request_output_tokens * out
+    each = (work.request_input_tokens - shared) * full + shared * kept + written
     money = each * requests / 1e6
-    return Posterior(np.log(np.maximum(money, _NOTHING)), np.where(money > 0, _TOKEN_SD, 0.0), Link.LOG)
+    error = 0.0 if lengths is None else lengths.relative_error
+    sd = np.hypot(_TOKEN_SD, error * written / np.maximum(each, _NOTHING))
+    return Posterior(np.log(np.maximum(money, _NOTHING)), np.where(money > 0, sd, 0.0), Link.LOG)
 
 
 def cost_of_pass(cost_per_request: float | Decimal, quality: float) -> float:
@@ -131,8 +140,12 @@ def nothing(n: int) -> Posterior:
     return Posterior(np.full(n, np.log(_NOTHING)), np.zeros(n), Link.LOG)
 
 
-def plus(p: Posterior, exact: Array) -> Posterior:
-    """A log-normal and what is known exactly."""
+def plus(p: Posterior, exact: Array, error: float = 0.0) -> Posterior:
+    """A log-normal and what is known but for a relative ``error`` of its own."""
     median = np.exp(p.mean)
     total = median + exact
-    return Posterior(np.log(np.maximum(total, _NOTHING)), p.sd * median / np.maximum(total, _NOTHING), Link.LOG)
+    return Posterior(
+        np.log(np.maximum(total, _NOTHING)),
+        np.hypot(p.sd * median, error * exact) / np.maximum(total, _NOTHING),
+        Link.LOG,
+    )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from orrery.api.catalogue import MODELS
-from orrery.api.plan import AdaptationPlan, Model, ModelFacts
+from orrery.api.plan import AdaptationPlan, Model
 from orrery.api.sources import HuggingFaceSource
-from orrery.costs.architecture import read_folder
+from orrery.costs.architecture import Reading, read_folder
 from orrery.local.models import refuse_absent
 from orrery.planning.types import Facts
 from orrery.probes.data import read_task
@@ -42,7 +42,9 @@ def read_facts(plan: AdaptationPlan, roots: SourceRoots, unreachable: Callable[[
     called with the sentence instead if the data merely is not on this machine. ModelError for a model that cannot be.
     """
     refuse_absent(plan.spec.models, roots)
-    models = {model.name: facts for model in plan.spec.models if (facts := model_facts(model, roots)) is not None}
+    readings = {model.name: model_reading(model, roots) for model in plan.spec.models}
+    models = {name: reading.facts for name, reading in readings.items() if reading.facts is not None}
+    uncertain = {name: reading.problem for name, reading in readings.items() if reading.problem is not None}
     try:
         data = read_task(plan.spec.task, roots)
     except DataError as error:
@@ -52,32 +54,27 @@ def read_facts(plan: AdaptationPlan, roots: SourceRoots, unreachable: Callable[[
         if unreachable is None or not absent:
             raise
         unreachable(str(error))
-        return Facts(models)
-    return Facts(models, task_facts(plan.spec.task, data, _Estimate()))
+        return Facts(models, uncertain=uncertain)
+    return Facts(models, task_facts(plan.spec.task, data, _Estimate()), uncertain)
 
 
-def model_facts(model: Model, roots: SourceRoots) -> ModelFacts | None:
+def model_reading(model: Model, roots: SourceRoots) -> Reading:
     """A model's sizes: as the plan says, from the catalogue, or from its files if they are on this machine."""
     if model.facts is not None:
-        return model.facts
+        return Reading(model.facts)
     source = model.source
     if source.builtin is not None:
         known = MODELS.get(source.builtin.name)
-        return known.facts if known else None
+        return Reading(known.facts if known else None)
     try:
         if source.local is not None:
-            return folder_facts(roots.of_local(source.local))
+            return read_folder(roots.of_local(source.local))
         if source.pvc is not None:
-            return folder_facts(roots.of_claim(source.pvc))
+            return read_folder(roots.of_claim(source.pvc))
     except ProbeError:
-        return None  # the probe will say what is wrong
+        return Reading(None)  # the probe will say what is wrong
     folder = _cached(source.hugging_face) if source.hugging_face is not None else None
-    return folder_facts(folder) if folder is not None else None
-
-
-def folder_facts(folder: Path) -> ModelFacts | None:
-    """Sizes of a model in the Hugging Face layout, or None when the folder does not tell its number of parameters."""
-    return read_folder(folder).facts
+    return read_folder(folder) if folder is not None else Reading(None)
 
 
 def _cached(source: HuggingFaceSource) -> Path | None:

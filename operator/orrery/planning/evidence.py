@@ -48,6 +48,7 @@ class Known:
     model_facts: dict[str, ModelFacts] = field(default_factory=dict)
     #: FLOPs, their seconds, and one token's FLOPs times the passes they took
     work: dict[tuple[str, str, WorkKind], tuple[float, float, float]] = field(default_factory=dict)
+    uncertain: dict[str, str] = field(default_factory=dict)  #: model: why its sizes are
     load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
     late: Counter[tuple[str, str]] = field(default_factory=Counter)  #: probes that met their deadline, by the same
     in_flight: list[tuple[str, str, Trial]] = field(default_factory=list)  #: model, accelerator, trial
@@ -67,6 +68,8 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
         if m.facts is not None or listed is not None:
             known.model_facts[m.name] = m.facts or listed.facts  # type: ignore[union-attr]  # one of them is there
     known.model_facts.update(facts.models)
+    stated = {m.name for m in spec.models if m.facts is not None}
+    known.uncertain.update({name: why for name, why in facts.uncertain.items() if name not in stated})
     models = {digest(model_identity(m)): m.name for m in spec.models}
     task = digest(data_identity(spec.task))
     accelerators = {a.name for a in spec.accelerators}
@@ -147,6 +150,9 @@ def _take(known: Known, model: str, record: ProbeRecord, report: Report, acceler
         known.model_facts[model] = ModelFacts.model_validate(
             {k: v for k, v in report.model_facts.items() if k in _SIZES and v > 0}
         )
+        known.uncertain.pop(model, None)  # of what the shell could not read
+        if report.model_problem is not None:
+            known.uncertain[model] = report.model_problem
     answered: set[str] = set()
     have = {(identity(e.trial), e.trial.seed) for e in known.evidence.get(model, [])}
     for result in sorted(report.trials, key=lambda r: r.name):

@@ -15,6 +15,7 @@ from orrery.api.probe import TaskFacts
 from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.accelerators import AcceleratorFacts, describe
 from orrery.costs.forecast import CostForecasts, forecast_costs, hosted_costs, requests_over_horizon
+from orrery.costs.lengths import AnswerLengths
 from orrery.costs.prices import Prices
 from orrery.costs.serving import hosted_cost, serve, serving_seconds
 from orrery.costs.throughput import Observation, Throughput, WorkKind, effort
@@ -24,7 +25,7 @@ from orrery.planning.candidates import CandidateGroup, Space
 from orrery.planning.evidence import Known
 from orrery.planning.gates import Reasons, admitted, gate_context, gate_measured, gate_memory, memory_of
 from orrery.strategies.base import Evidence, Group, Sibling
-from orrery.strategies.tokens import UNKNOWN_MODEL
+from orrery.strategies.tokens import UNKNOWN_MODEL, answer_lengths
 
 Array = NDArray[np.float64]
 
@@ -160,9 +161,14 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
         view = groups.build(g)
         facts = known.model_facts.get(group.model.name)
         quality = group.plugin.forecast(view)
-        if quality.remarks:
-            remarks[g] = quality.remarks
-        work = group.plugin.work(view, _float(spec.workload.input_tokens), _float(spec.workload.output_tokens))
+        said = list(quality.remarks)
+        if group.model.name in known.uncertain:
+            said.append(f"Its sizes are uncertain, since {known.uncertain[group.model.name]}")
+        if said:
+            remarks[g] = said
+        lengths = answer_lengths(known.evidence.get(group.model.name, ()), group.plugin.type)
+        output = lengths.mean if lengths is not None else _float(spec.workload.output_tokens)
+        work = group.plugin.work(view, _float(spec.workload.input_tokens), output)
         needed = memory_of(work).needed
         always = _always_rejected(group, known, gate_context(group, work, facts))
         for a, accelerator in enumerate(clock.accelerators):
@@ -171,7 +177,7 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
             measured[rows] = quality.measured
             if quality.hurts is not None:
                 hurts[rows] = quality.hurts
-            costs, hours = _costs(spec, group, work, facts, clock, a, prices)
+            costs, hours = _costs(spec, group, work, facts, clock, a, prices, lengths)
             for key, p in (("a", costs.adaptation), ("s", costs.serving), ("t", costs.total), ("l", costs.latency)):
                 out[f"{key}_mean"][rows], out[f"{key}_sd"][rows] = p.mean, p.sd
             out["a_flops"][rows], out["s_flops"][rows] = work.adaptation_flops, work.request_flops * requests
@@ -210,6 +216,7 @@ def _costs(
     clock: Clock,
     a: int,
     prices: Prices,
+    lengths: AnswerLengths | None,
 ) -> tuple[CostForecasts, Array]:
     accelerator, model = clock.accelerators[a], group.model.name
     training = group.plugin.training
@@ -224,10 +231,11 @@ def _costs(
         spec.workload,
         group.model.precision,
         spec.task.type is TaskType.GENERATION,
+        lengths,
     )
     if group.model.hosted_as is not None and training is None:
         price = prices.hosted(model, group.model.hosted_as)
-        return hosted_costs(served, hosted_cost(work, price, spec.workload)), np.zeros(group.size)
+        return hosted_costs(served, hosted_cost(work, price, spec.workload, lengths)), np.zeros(group.size)
     costs = forecast_costs(adaptation, served, prices.per_second(spec.accelerators[a]), spec.workload)
     adapting = np.where(work.adaptation_flops > 0, adaptation.median(), 0.0)
     hours = (adapting + serving_seconds(served, spec.workload).median()) / 3600 * spec.accelerators[a].count

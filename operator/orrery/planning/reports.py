@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from orrery.api.probe import REPORT_LIMIT, Method, Outcome, ProbeSpec, Report, TrialResult, probe_name
+from orrery.costs.lengths import QUANTILES
 
 #: Slack between a probe's own clock and ours, and for scores that were rounded on their way.
 CLOCK_SLACK_SECONDS = 2.0
@@ -159,12 +160,33 @@ def _plausible(report: Report, spec: ProbeSpec, seconds: float | None) -> None:
                 "ReportImplausible",
                 f"the trial '{result.name}' scored {result.items} items of {fidelity[result.name].evaluation_items}",
             )
-        for field in ("standard_error", "train_seconds", "evaluation_seconds", "train_flops", "evaluation_flops"):
+        for field in (
+            "standard_error",
+            "train_seconds",
+            "evaluation_seconds",
+            "train_flops",
+            "evaluation_flops",
+            "output_tokens",
+            "output_tokens_error",
+        ):
             value = getattr(result, field)
             if value is not None and value < 0:
                 raise _RefusalError(
                     "ReportImplausible", f"the trial '{result.name}' reports {field} {value}, below zero"
                 )
+        spread = result.output_token_quantiles
+        if spread and (len(spread) != len(QUANTILES) or spread != sorted(spread) or result.output_tokens is None):
+            raise _RefusalError(
+                "ReportImplausible",
+                f"the trial '{result.name}' has the answer lengths {spread}: {len(QUANTILES)} rising ones and their mean "
+                "are expected",
+            )
+        if spread and spread[-1] > spec.task.max_output_tokens:
+            raise _RefusalError(
+                "ReportImplausible",
+                f"the trial '{result.name}' wrote answers of {spread[-1]} tokens, above maxOutputTokens "
+                f"{spec.task.max_output_tokens}",
+            )
         _bits(result)
     if seconds is not None:
         spent = sum(
@@ -207,7 +229,7 @@ def merge(spec: ProbeSpec, reports: Sequence[Report]) -> Report | None:
     for report in reports:
         results.update({result.name: result for result in report.trials})
     known: dict[str, Any] = {}
-    for field in ("load_seconds", "model_facts", "architecture", "task_facts"):
+    for field in ("load_seconds", "model_facts", "architecture", "model_problem", "task_facts"):
         known[field] = next((v for r in reversed(reports) if (v := getattr(r, field)) is not None), None)
     trials = [results[trial.name] for trial in spec.trials if trial.name in results]
     complete = len(trials) == len(spec.trials)

@@ -77,6 +77,7 @@ class Facts:
 
     models: Mapping[str, ModelFacts] = field(default_factory=dict)
     task: TaskFacts | None = None
+    uncertain: Mapping[str, str] = field(default_factory=dict)  #: by model name, why its sizes are
     out_of_time: bool = False  #: the plan may not probe any longer
 
 

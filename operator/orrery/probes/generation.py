@@ -14,13 +14,13 @@ from orrery.probes.trie import batches, common_prefix
 
 def generate(
     model: LoadedModel, prompts: Sequence[Sequence[int]], limit: int, stop: str, meter: Meter
-) -> tuple[list[str], float]:
-    """Text of each greedy answer, up to ``stop``, end of sequence or ``limit`` tokens; and their mean tokens.
+) -> tuple[list[str], list[int]]:
+    """Text of each greedy answer, up to ``stop``, end of sequence or ``limit`` tokens; and the tokens of each.
 
     The answer ends before ``stop``, since a model that was shown examples goes on with further ones.
     """
     texts = [""] * len(prompts)
-    written = 0
+    written = [0] * len(prompts)
     ends = _end_tokens(model)
     with torch.inference_mode():
         skip = common_prefix(prompts)
@@ -30,8 +30,8 @@ def generate(
             answers = _answers(model, prefix, [rest[i] for i in batch], limit, stop, ends, meter)
             for index, (text, tokens) in zip(batch, answers, strict=True):
                 texts[index] = text
-                written += tokens
-    return texts, written / max(1, len(prompts))
+                written[index] = tokens
+    return texts, written
 
 
 def _answers(

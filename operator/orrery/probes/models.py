@@ -86,9 +86,10 @@ def model_source(model: Model, roots: SourceRoots) -> Path:
         raise ModelError(error.reason, prefix + str(error)) from error
 
 
-def facts_of(config: Any, parameters: int) -> ModelFacts:
-    """``ModelFacts`` from a transformers config; what it does not tell stays unknown."""
-    return read_config(config.to_dict(), parameters).facts or ModelFacts(parameters=parameters)
+def facts_of(config: Any, parameters: int) -> tuple[ModelFacts, str | None]:
+    """``ModelFacts`` from a transformers config, and why they are uncertain; what it does not tell stays unknown."""
+    reading = read_config(config.to_dict(), parameters)
+    return reading.facts or ModelFacts(parameters=parameters), reading.problem
 
 
 def load(model: Model, roots: SourceRoots | None = None) -> LoadedModel:
@@ -115,16 +116,18 @@ def load(model: Model, roots: SourceRoots | None = None) -> LoadedModel:
         raise ModelError("UnreadableModel", f"models[{model.name}] cannot be loaded: {line}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    facts, problem = facts_of(module.config, int(module.num_parameters()))  # type: ignore[operator]  # a transformers model
     loaded = LoadedModel(
         module=module,
         tokenizer=tokenizer,
         architecture=model.architecture,
-        facts=facts_of(module.config, int(module.num_parameters())),  # type: ignore[operator]  # a transformers model
+        facts=facts,
         device=device,
         dtype=dtype,
         load_seconds=Seconds(time.monotonic() - start),
         path=str(folder),
         fresh=lambda: None,
+        problem=problem,
     )
 
     def fresh() -> None:

@@ -58,8 +58,8 @@ def encode(report: Report) -> bytes:
     """Compact JSON of a report, never above ``REPORT_LIMIT`` bytes.
 
     When it would be, optional things go, in this order and no further than needed: the trials' train losses, their
-    messages, their bits (the longest first), peak memory, tokens and FLOPs, seconds and tokens a request, standard
-    errors, the facts of the task and of the model, at last whole trials from the end, and ``error`` says how many.
+    messages, their bits (the longest first), peak memory, how answers' lengths are spread, tokens and FLOPs, seconds and tokens a request, standard
+    errors, why the sizes are uncertain, the facts of the task and of the model, at last whole trials from the end, and ``error`` says how many.
     """
     wire = report.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     trials = wire.pop("trials", [])
@@ -81,7 +81,7 @@ def encode(report: Report) -> bytes:
             smaller = len(_json(trials[i])) + 1
             over -= sizes[i] - smaller
             sizes[i] = smaller
-    for facts in ("taskFacts", "modelFacts", "architecture"):
+    for facts in ("modelProblem", "taskFacts", "modelFacts", "architecture"):
         if over > 0:
             envelope.pop(facts, None)
             over = excess()
@@ -129,6 +129,7 @@ _OPTIONAL: tuple[tuple[str, ...], ...] = (
     ("message",),
     ("bits",),
     ("peakMemoryBytes",),
+    ("outputTokenQuantiles", "outputTokensError"),
     ("trainTokens", "evaluationTokens", "trainFlops", "evaluationFlops"),
     ("trainSeconds", "evaluationSeconds", "requestTokens", "outputTokens"),
     ("standardError",),

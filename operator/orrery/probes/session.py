@@ -49,6 +49,7 @@ class LoadedModel:
     load_seconds: Seconds
     path: str
     fresh: Callable[[], None]
+    problem: str | None = None  #: why its sizes are uncertain
 
 
 @dataclass

@@ -57,7 +57,7 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
     if c.cost_of_pass is not None:
         facts.append(("Cost of pass", f"{amount(float(c.cost_of_pass))} {currency}", "expected money per right answer"))
     if best.latency_milliseconds is not None:
-        facts.append(("Latency", f"{float(best.latency_milliseconds):,.0f} ms", "mean of a request"))
+        facts.append(("Latency", f"{float(best.latency_milliseconds):,.0f} ms", "of a request"))
     if status.spend is not None:
         saved = status.spend.saved_percent
         beside = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import ArrayLike
 from orrery.api.plan import Architecture, ModelFacts
 from orrery.api.task import TaskType
 from orrery.costs.flops import inference_flops
+from orrery.costs.lengths import AnswerLengths, pool
 from orrery.costs.memory import serving_memory
 from orrery.costs.serving import BYTES
 from orrery.laws.posterior import Array
-from orrery.strategies.base import Group
+from orrery.strategies.base import Evidence, Group
 
 #: Stand-ins until a probe has read the data: a paragraph in, a label out.
 _INPUT_TOKENS, _EXAMPLE_TOKENS, _OUTPUT_TOKENS = 64.0, 68.0, 4.0
@@ -63,6 +65,21 @@ def count_tokens(group: Group, input_tokens: float | None = None, output_tokens:
         pick(output_tokens, seen.output_tokens if seen else None, _OUTPUT_TOKENS),
         options,
     )
+
+
+def answer_lengths(evidence: Sequence[Evidence], strategy: str) -> AnswerLengths | None:
+    """Lengths of the answers that a model wrote under a type of strategy in probes, else under any; None where none was.
+
+    What an answer's length depends on most is whether the model has seen where answers end, by examples or by training.
+    """
+    seen: dict[bool, list[tuple[AnswerLengths, int]]] = {True: [], False: []}
+    for e in evidence:
+        spread, mean = e.result.output_token_quantiles, e.result.output_tokens
+        if spread and mean is not None:
+            error = float(e.result.output_tokens_error or mean)  # of a single answer little is known
+            measured = AnswerLengths(float(mean), error, tuple(float(v) for v in spread))
+            seen[e.trial.strategy == strategy].append((measured, e.result.items))
+    return pool(seen[True] or seen[False])
 
 
 def request_flops(group: Group, prompt_tokens: ArrayLike, counts: TokenCounts) -> Array:

@@ -1,6 +1,7 @@
 """Serving, prices and throughput: what the papers state, what must hold, and the anchors of published runs."""
 
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from orrery.api.plan import Accelerator, Capacity, ModelFacts, Precision, Worklo
 from orrery.api.pricelist import PriceList, TokenPrice
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, training_flops
+from orrery.costs.lengths import AnswerLengths, pool
 from orrery.costs.prices import PriceMissing, Prices, age_note, price_changes
 from orrery.costs.serving import cost_of_pass, hosted_cost, peak_ratio, serve, serving_seconds
 from orrery.costs.throughput import (
@@ -51,6 +53,27 @@ def _seconds(value: float = 0.05) -> Posterior:
 
 def _served(workload: Workload, work: Work | None = None, precision: Precision | None = None):
     return serve(work or _work(), _seconds(), LLAMA, H100, workload, precision, generated=True)
+
+
+def test_lengths_that_were_measured_widen_the_money_and_lengthen_the_latency():
+    lengths = AnswerLengths(100.0, 20.0, (10, 50, 90, 140, 250))
+    workload = Workload(requests_per_day=1000)
+    plain = serve(_work(), _seconds(), LLAMA, H100, workload, generated=True)
+    seen = serve(_work(), _seconds(), LLAMA, H100, workload, generated=True, lengths=lengths)
+    assert seen.busy_seconds.median() == pytest.approx(plain.busy_seconds.median())  # the mean is the work's own
+    assert seen.busy_seconds.sd[0] > plain.busy_seconds.sd[0]
+    decode = plain.latency.median()[0] - 0.05
+    assert seen.latency.median()[0] - 0.05 == pytest.approx(2.5 * decode)
+    price = TokenPrice(name="m", input_per_million=Decimal("1"), output_per_million=Decimal("2"))
+    assert hosted_cost(_work(), price, workload, lengths).sd[0] > hosted_cost(_work(), price, workload).sd[0]
+
+
+def test_samples_of_lengths_are_pooled_by_their_answers():
+    short, long = AnswerLengths(10, 1, (5, 8, 10, 12, 15)), AnswerLengths(40, 1, (20, 30, 40, 50, 60))
+    both = pool([(short, 30), (long, 10)])
+    assert both is not None and both.mean == 17.5 and both.quantiles[-1] == pytest.approx(26.25)
+    assert both.error > 10  # they disagree, and that is told
+    assert pool([]) is None and AnswerLengths(0, 0, (0, 0, 0, 0, 0)).tail_ratio == 1
 
 
 def test_a_batch_shares_the_reading_of_the_weights_and_nobody_answers_sooner():

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import asdict, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.api.plan import AdaptationPlan
+from orrery.api.probe import TrialResult
 from orrery.api.status import Condition
+from orrery.local.facts import model_reading
 from orrery.planning.advance import advance
 from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, ProbeState, Step
+from orrery.probes.locations import SourceRoots
 from tests.unit.planning.world import Run, World, drive, make_plan, make_prices, model
 
 pytestmark = pytest.mark.unit
@@ -272,6 +276,58 @@ def test_unknown_sizes_are_measured_not_assumed() -> None:
     nameless = {k: v for k, v in model("nameless").items() if k != "facts"}
     run = drive(small(models=[nameless]), make_prices(), World(seed=3))
     assert run.last.finished and run.last.status.recommendation is not None
+
+
+def test_why_sizes_are_uncertain_is_said_of_every_candidate_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "heliograph", "vocab_size": 32000}')
+    header = b'{"weight": {"dtype": "BF16", "shape": [1000, 1000], "data_offsets": [0, 2000000]}}'
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    local = {"name": "sunny", "source": {"local": {"path": str(tmp_path)}}}
+    plan = tiny(models=[local, model("small")])
+    reading = model_reading(plan.spec.models[0], SourceRoots())
+    assert reading.facts is not None and reading.facts.parameters == 1_000_000 and reading.problem is not None
+    step = advance(plan, [], PRICES, Facts({"sunny": reading.facts}, uncertain={"sunny": reading.problem}))
+    said = "Its sizes are uncertain, since model_type 'heliograph' is not known"
+    assert step.rows and all((said in row.reason) == (row.model == "sunny") for row in step.rows)
+    rivals = [a for a in step.status.alternatives if a.model == "sunny"]
+    assert rivals and all(said in a.rejected_because for a in rivals)
+
+
+def test_a_probe_tells_why_sizes_are_uncertain_where_the_shell_cannot_read_them() -> None:
+    nameless = {k: v for k, v in model("nameless").items() if k != "facts"}
+    plan = tiny(models=[nameless])
+    first = advance(plan, [], PRICES).start[0]
+    record, _ = World(seed=3).run(first, Decimal("0.00001"))
+    assert record.report is not None
+    told = {"model_facts": {"parameters": 10**9}, "model_problem": "model_type 'heliograph' is not known"}
+    step = advance(plan, [replace(record, report=record.report.model_copy(update=told))], PRICES)
+    assert all("since model_type 'heliograph' is not known" in row.reason for row in step.rows)
+
+
+def test_measured_answer_lengths_replace_what_the_plan_states() -> None:
+    stated = {"requestsPerDay": 1000, "outputTokens": 4}
+    task = {"dataset": {"source": {"builtin": {"name": "intents"}}}, "type": "Generation", "maxOutputTokens": 64}
+    plan = tiny(workload=stated, task=task | {"metric": {"name": "ExactMatch"}})
+    request = advance(plan, [], PRICES).start[0]
+    record, _ = World(seed=3).run(request, Decimal("0.00001"))
+    assert record.report is not None
+
+    def latency(results: list[TrialResult]) -> float:
+        report = record.report.model_copy(update={"trials": results})  # type: ignore[union-attr]  # it is there
+        step = advance(plan, [replace(record, report=report)], PRICES)
+        row = next(r for r in step.rows if r.type == "ZeroShot")
+        assert row.latency_milliseconds is not None
+        return row.latency_milliseconds
+
+    plain = latency(list(record.report.trials))
+    found = {"output_tokens": Decimal(20), "output_tokens_error": Decimal(2)}
+    even, long = (
+        latency([t.model_copy(update={**found, "output_token_quantiles": q}) for t in record.report.trials])
+        for q in ([20, 20, 20, 20, 20], [2, 8, 16, 30, 64])
+    )
+    assert 2 * plain < even < long, "20 measured tokens for 4 stated ones, and 64 in the longest answers"
+    refused = [t.model_copy(update={**found, "output_token_quantiles": [9, 3, 2, 1, 0]}) for t in record.report.trials]
+    assert latency(refused) != even  # what cannot be is not believed
 
 
 def test_losses_are_forecast_too() -> None:
