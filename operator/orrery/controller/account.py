@@ -15,11 +15,9 @@ from decimal import ROUND_CEILING, Decimal
 from orrery.api.adaptation_budget import AdaptationBudgetSpec, AdaptationBudgetStatus, Hold
 from orrery.api.quantities import format_decimal
 from orrery.api.status import Condition
-from orrery.controller.attempts import parse_timestamp, timestamp
+from orrery.controller.attempts import VOID_SECONDS, parse_timestamp, timestamp
 from orrery.controller.ledger import Entry
 
-#: A reservation whose attempt was not written down by then never will be: the request can no longer arrive.
-VOID_SECONDS = 90.0
 _ZERO = Decimal(0)
 
 

@@ -19,6 +19,8 @@ from orrery.controller.server import Object
 from orrery.planning.reports import Judgement, judge
 
 OUT_OF_MEMORY_EXIT = 137
+#: A reservation without a Job is given back after this long: a request that was sent to make it can no longer arrive.
+VOID_SECONDS = 90.0
 #: A Pod's clock starts when its node takes it, later than its Job's.
 _NODE_SLACK_SECONDS = 60
 #: Why a container never started, as the kubelet says it; each is worth telling the plan's owner.

@@ -23,7 +23,7 @@ from orrery.api.quantities import format_decimal
 from orrery.api.status import PlanStatus
 from orrery.controller import account, status
 from orrery.controller.account import Facts, Room, balanced, hold_of, renewal, totalled
-from orrery.controller.attempts import Accelerated, timestamp
+from orrery.controller.attempts import VOID_SECONDS, Accelerated, timestamp
 from orrery.controller.jobs import job_name
 from orrery.controller.ledger import Entry
 from orrery.controller.metrics import Metrics
@@ -205,7 +205,7 @@ class Budgets:
                         left = (renewal(after.month or "") - self.clock()).total_seconds()
                         waits.append(min(_LOOK_SECONDS, max(1.0, left)))
                         if after.holds:
-                            waits.append(account.VOID_SECONDS)
+                            waits.append(VOID_SECONDS)
                         break
             self.metrics.forget_budgets(namespace, self._names(namespace))
         return min(waits) if waits else None

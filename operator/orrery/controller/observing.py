@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from orrery.api.probe import Attempt, ProbeStatus
 from orrery.controller import attempts as ended
-from orrery.controller.attempts import Accelerated
+from orrery.controller.attempts import VOID_SECONDS, Accelerated
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL
 from orrery.controller.probe_store import ProbeStore
 from orrery.controller.records import Probe
@@ -26,8 +26,6 @@ from orrery.planning.reports import merge
 PENDING_SECONDS = 3.0
 #: How often one looks again.
 LOOK_SECONDS = 15.0
-#: A reservation without a Job is given back after this long: a request that was sent to make it can no longer arrive.
-VOID_SECONDS = 90.0
 
 _PROBE_PHASES = {
     "Reserved": "Pending",

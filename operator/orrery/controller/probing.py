@@ -17,7 +17,7 @@ from orrery.api.probe import AdaptationProbe, Attempt
 from orrery.controller import attempts as ended
 from orrery.controller import features
 from orrery.controller.jobs import build_probe_job, job_name
-from orrery.controller.observing import VOID_SECONDS, Observing
+from orrery.controller.observing import Observing
 from orrery.controller.records import Probe, environments, owner_reference, task_key
 from orrery.controller.server import JOBS, PROBES, Conflict, NotFound, Object
 from orrery.costs.prices import Prices
@@ -42,7 +42,7 @@ class Probing(Observing):
                 now is None
                 or self.unmade.get(key) != last.paid_by
                 or self.world.version(JOBS, key) is not None
-                or self.age(last) >= VOID_SECONDS
+                or self.age(last) >= ended.VOID_SECONDS
             ):
                 continue
             unmade.append(probe)

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from orrery.api.base import API_VERSION
@@ -29,6 +30,7 @@ from orrery.controller.records import Probe, deleted, deleted_confirmations, mod
 from orrery.controller.results import config_map_name
 from orrery.controller.server import PLANS, PRICE_LISTS, Object, Refused
 from orrery.controller.world import Key, key_of
+from orrery.costs.prices import age_note, days_until_old
 from orrery.planning.advance import advance
 from orrery.planning.status import progress
 from orrery.planning.types import Facts, ProbeRecord, Step
@@ -139,6 +141,7 @@ class Reconciler:
                 self._until_deadline(plan, finished),
                 None if finished else RESYNC_SECONDS,
                 self._until_expired(self.world.get(PLANS, key) or body),
+                self._until_old(prices),
             )
             if w is not None
         ]
@@ -225,8 +228,10 @@ class Reconciler:
         told = status.with_deleted(status.waiting(step.status, known), known)
         if step.rows:
             told = told.model_copy(update={"results_ref": config_map_name(plan.metadata.name)})
+        notes = [age_note(prices, self.clock().date())]
         if self.minor is not None:
-            told = status.remark(told, features.of_version(self.minor, bool(plan.spec.scheduling.queue_name)))
+            notes.append(features.of_version(self.minor, bool(plan.spec.scheduling.queue_name)))
+        told = status.remark(told, "; ".join(note for note in notes if note))
         if told.inputs is not None and told.inputs.image is None:
             told = told.model_copy(
                 update={"inputs": told.inputs.model_copy(update={"image": self.probing.jobs.image[:253]})}
@@ -324,6 +329,15 @@ class Reconciler:
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)
         return left if left is not None and left > 0 and not finished else None
+
+    def _until_old(self, prices: PriceList) -> float | None:
+        """Seconds until the prices are to be said to be old, so that finished plans say it too; None when they are."""
+        now = self.clock()
+        days = days_until_old(prices, now.date())
+        if days is None:
+            return None
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return (midnight + timedelta(days=days) - now).total_seconds()
 
     def _until_expired(self, body: Object) -> float | None:
         """Seconds until the plan is to be deleted, 0 when it is due; None without an answer to the spec as it is."""

@@ -94,7 +94,7 @@ def with_deleted(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStat
 
 
 def remark(wanted: PlanStatus, sentence: str) -> PlanStatus:
-    """The status with a sentence about the cluster in the condition Validated, which has nothing else to say when it is True."""
+    """The status with a sentence about cluster or prices in the condition Validated, which has nothing else to say when it is True."""
     if not sentence:
         return wanted
     told = [
