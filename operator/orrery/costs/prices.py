@@ -19,14 +19,23 @@ OLD_AFTER_DAYS = 90
 
 
 def age_note(price_list: PriceList, today: date) -> str | None:
-    """A sentence when the list was read long ago (or is dated ahead), as of ``today``; None when it is recent."""
+    """A sentence when the list was read long ago (or is dated ahead), as of ``today``; None when it is recent.
+
+    It says the same every day, since it stands in statuses that are only written when they say something new.
+    """
     days = (today - price_list.spec.date).days
     name, day = price_list.metadata.name, price_list.spec.date.isoformat()
     if days < 0:
         return f"the PriceList '{name}' is dated {day}, after today: correct spec.date"
     if days > OLD_AFTER_DAYS:
-        return f"the prices of '{name}' are {days} days old ({day}): read them again"
+        return f"the prices of '{name}' are more than {OLD_AFTER_DAYS} days old ({day}): read them again"
     return None
+
+
+def days_until_old(price_list: PriceList, today: date) -> int | None:
+    """Days after which ``age_note`` has something else to say than ``today``; None when it says its last word."""
+    days = (today - price_list.spec.date).days
+    return -days if days < 0 else OLD_AFTER_DAYS + 1 - days if days <= OLD_AFTER_DAYS else None
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from html import escape
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus, Recommendation
+from orrery.costs.prices import OLD_AFTER_DAYS
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.break_even import BreakEven
 from orrery.report.data import flops, label, words
 
-#: Prices older than this are said to be old.
-OLD_DAYS = 90
 #: Longest text of one's own that is shown whole in a sentence.
 _LONG = 120
 #: Rows in the page itself, for readers without script; the script shows them all.
@@ -207,7 +206,7 @@ def inputs(plan: AdaptationPlan, prices: PriceList, status: PlanStatus, manifest
     """What the answer rests on, with the age of the prices."""
     given, spec = status.inputs, prices.spec
     age = (today - spec.date).days
-    old = f" — {age:,} days old: check them before you rely on the money" if age > OLD_DAYS else ""
+    old = f" — {age:,} days old: check them before you rely on the money" if age > OLD_AFTER_DAYS else ""
     facts = [
         ("Plan", f"{plan.metadata.namespace}/{plan.metadata.name}"),
         ("Prices", f"{prices.metadata.name}, {spec.currency}, of {spec.date.isoformat()}{old}"),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from orrery.api.status import Condition, PlanStatus, Progress, Spend
 from orrery.controller import features, results, status
+from orrery.controller.jobs import JobSettings
+from orrery.controller.reconcile import Reconciler
 from orrery.controller.records import DELETED
+from orrery.controller.world import World
 from orrery.planning.types import ProbeRecord, ProbeState
 from tests.unit.controller import factory
+from tests.unit.planning.world import make_prices
 
 pytestmark = pytest.mark.unit
 
@@ -102,6 +109,40 @@ def test_what_a_server_lacks_is_said_where_it_matters() -> None:
     assert told.conditions[1].message == old and told.conditions[0] == READY
     refused = VALID.model_copy(update={"status": "False", "message": "no"})
     assert status.remark(PlanStatus(conditions=[refused]), old).conditions == [refused]
+
+
+def test_old_prices_are_said_in_the_condition_once() -> None:
+    asked, prices = factory.plan(), make_prices(l4="0.8")  # of the 1st of January 2026
+    world, now = World(), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    parts = {
+        "server": None,
+        "world": world,
+        "metrics": None,
+        "recorder": None,
+        "fence": None,
+        "jobs": JobSettings("image"),
+    }
+    reconciler = Reconciler(SimpleNamespace(**parts, clock=lambda: now))  # type: ignore[arg-type]  # what deciding needs
+    body = {**asked.to_wire(), "status": {}}
+
+    def told(day: datetime) -> dict[str, Any]:
+        nonlocal now
+        now = day
+        written = status.stamped(reconciler._advance(asked, body, prices).status, body["status"], 1, day.isoformat())
+        body["status"] = written
+        return written
+
+    def message(written: dict[str, Any]) -> str:
+        return next(c.get("message", "") for c in written["conditions"] if c["type"] == "Validated")
+
+    assert message(told(now)) == ""
+    wait = reconciler._until_old(prices)
+    assert wait == (datetime(2026, 4, 2, tzinfo=UTC) - now).total_seconds()
+    assert message(told(now + timedelta(seconds=wait - 1))) == ""
+    first = told(datetime(2026, 4, 2, tzinfo=UTC))
+    assert message(first) == "the prices of 'prices' are more than 90 days old (2026-01-01): read them again"
+    assert told(datetime(2026, 8, 2, tzinfo=UTC)) == first, "the same status is not written again"
+    assert reconciler._until_old(prices) is None
 
 
 def test_fields_that_a_server_left_out_are_seen_in_its_answer() -> None:

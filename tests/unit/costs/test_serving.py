@@ -1,6 +1,6 @@
 """Serving, prices and throughput: what the papers state, what must hold, and the anchors of published runs."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -11,7 +11,7 @@ from orrery.api.pricelist import PriceList, TokenPrice
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.lengths import AnswerLengths, pool
-from orrery.costs.prices import PriceMissing, Prices, age_note, price_changes
+from orrery.costs.prices import PriceMissing, Prices, age_note, days_until_old, price_changes
 from orrery.costs.serving import cost_of_pass, hosted_cost, peak_ratio, serve, serving_seconds
 from orrery.costs.throughput import (
     Observation,
@@ -227,8 +227,14 @@ def _list(day: str = "2026-01-02", **prices: str) -> PriceList:
 def test_old_prices_are_said_to_be_old_and_those_of_tomorrow_wrong():
     prices = _list(l4="0.7")
     assert age_note(prices, date(2026, 3, 1)) is None
-    assert "100 days old (2026-01-02)" in (age_note(prices, date(2026, 4, 12)) or "")
+    old = age_note(prices, date(2026, 4, 12)) or ""
+    assert "more than 90 days old (2026-01-02)" in old and old == age_note(prices, date(2026, 4, 13))
     assert "after today" in (age_note(prices, date(2026, 1, 1)) or "")
+    for day in (date(2025, 12, 30), date(2026, 1, 2), date(2026, 3, 1)):
+        left = days_until_old(prices, day)
+        assert left is not None and age_note(prices, day + timedelta(left)) != age_note(prices, day)
+        assert age_note(prices, day + timedelta(left - 1)) == age_note(prices, day)
+    assert days_until_old(prices, date(2026, 4, 12)) is None
 
 
 def test_lists_are_compared_price_by_price():
