@@ -12,15 +12,17 @@ from rich.console import Group, RenderableType
 
 from orrery.api.load import load
 from orrery.api.plan import AdaptationPlan
+from orrery.api.pricelist import PriceList
 from orrery.api.quantities import format_decimal
 from orrery.api.status import PlanStatus
+from orrery.cli import fleet
 from orrery.cli.commands import Output
 from orrery.cli.estimate import candidates
 from orrery.cli.failures import Exit
 from orrery.cli.reading import state_folder
 from orrery.cli.screen import answer, configuration, console, cost, facts, figure, listing, quality, section, write
 from orrery.local.files import StateError
-from orrery.local.publish import PLAN, ordered, read_rows, read_status, row_line
+from orrery.local.publish import PLAN, PRICES, ordered, read_rows, read_status, row_line
 from orrery.local.store import Store
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
@@ -32,11 +34,13 @@ def explain(where: Path, candidate: str | None, state: Path | None, output: Outp
     status, rows = read_status(folder), read_rows(folder)
     if status is None or not (folder / PLAN).exists():
         raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first, or see `orrery estimate`")
-    return show(load([folder / PLAN]).plan(), status, rows, Store(folder).records(), candidate, output)
+    prices = load([folder / PRICES]).price_lists[0]
+    return show(load([folder / PLAN]).plan(), prices, status, rows, Store(folder).records(), candidate, output)
 
 
 def show(
     plan: AdaptationPlan,
+    prices: PriceList,
     status: PlanStatus,
     rows: list[ResultRow],
     records: list[ProbeRecord],
@@ -62,6 +66,9 @@ def show(
             section("measured", _measured(records)),
             section(f"all {len(rows)} candidates", candidates(ordered(rows), currency)),
         ]
+        if (mix := fleet.of_answer(plan, prices, records)) is not None:
+            document["fleet"] = fleet.as_document(mix, plan, currency)
+            parts.append(section("cheapest mix of accelerators", fleet.as_table(mix, plan, currency)))
         write(document, output, Group(*parts))
         return Exit.OK
     found = match(rows, candidate)
@@ -178,7 +185,7 @@ def explain_in_cluster(name: str, namespace: str | None, candidate: str | None, 
     except ImportError as error:
         raise StateError(f"{error.name} is not installed: pip install 'orrery[operator]'") from None
     try:
-        plan, _, status, rows, records = read(Server.connect(2), namespace or current_namespace(), name)
+        plan, prices, status, rows, records = read(Server.connect(2), namespace or current_namespace(), name)
     except (NoReport, ServerError) as problem:
         raise StateError(str(problem)) from None
-    return show(plan, status, rows, records, candidate, output)
+    return show(plan, prices, status, rows, records, candidate, output)
