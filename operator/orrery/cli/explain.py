@@ -18,7 +18,7 @@ from orrery.api.status import PlanStatus
 from orrery.cli import fleet
 from orrery.cli.commands import Output
 from orrery.cli.estimate import candidates
-from orrery.cli.failures import Exit
+from orrery.cli.failures import Exit, without_extra
 from orrery.cli.reading import state_folder
 from orrery.cli.screen import answer, configuration, console, cost, facts, figure, listing, quality, section, write
 from orrery.local.files import StateError
@@ -183,7 +183,7 @@ def explain_in_cluster(name: str, namespace: str | None, candidate: str | None, 
         from orrery.controller.overview import current_namespace
         from orrery.controller.server import Server, ServerError
     except ImportError as error:
-        raise StateError(f"{error.name} is not installed: pip install 'orrery[operator]'") from None
+        raise StateError(without_extra(error)) from None
     try:
         plan, prices, status, rows, records = read(Server.connect(2), namespace or current_namespace(), name)
     except (NoReport, ServerError) as problem:

@@ -37,3 +37,14 @@ def describe(error: Exception) -> tuple[Exit, list[str]]:
         f"Orrery failed where it should not ({type(error).__name__}: {error}); "
         "set ORRERY_DEBUG=1 to see where, and please report it"
     ]
+
+
+def without_extra(error: ImportError) -> str:
+    """The sentence of an import that the extra ``operator`` would have satisfied; a fault of Orrery's own is raised again.
+
+    >>> without_extra(ModuleNotFoundError("No module named 'kopf'", name="kopf"))
+    "kopf is not installed: pip install 'orrery[operator]'"
+    """
+    if error.name is None or error.name.partition(".")[0] == "orrery":
+        raise error
+    return f"{error.name} is not installed: pip install 'orrery[operator]'"

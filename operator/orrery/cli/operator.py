@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import typer
 
-from orrery.cli.failures import Exit
+from orrery.cli.failures import Exit, without_extra
 
 
 def operator(
@@ -28,7 +28,7 @@ def operator(
         from orrery.controller.main import run
         from orrery.controller.settings import Settings, SettingsError
     except ImportError as error:
-        sys.stderr.write(f"{error.name} is not installed: pip install 'orrery[operator]'\n")
+        sys.stderr.write(f"{without_extra(error)}\n")
         raise typer.Exit(Exit.BAD_INPUT) from None
     try:
         settings = Settings.from_environment()

@@ -49,14 +49,14 @@ def report(
 
 
 def _page_of_cluster(name: str, namespace: str | None) -> str:
-    from orrery.cli.failures import Exit
+    from orrery.cli.failures import Exit, without_extra
 
     try:
         from orrery.cli.cluster_report import NoReport, of_cluster
         from orrery.controller.overview import current_namespace
         from orrery.controller.server import Server, ServerError
     except ImportError as error:
-        print(f"error: {error.name} is not installed: pip install 'orrery[operator]'", file=sys.stderr)
+        print(f"error: {without_extra(error)}", file=sys.stderr)
         raise typer.Exit(Exit.BAD_INPUT) from None
     try:
         return of_cluster(Server.connect(2), namespace or current_namespace(), name)

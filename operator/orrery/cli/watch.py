@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from orrery.cli.completion import plans
-from orrery.cli.failures import Exit
+from orrery.cli.failures import Exit, without_extra
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -92,7 +92,7 @@ def _cluster(name: str | None, namespace: str | None, everywhere: bool) -> Calla
         from orrery.controller.overview import Overview, current_namespace
         from orrery.controller.server import ServerError
     except ImportError as error:
-        _refuse(f"{error.name} is not installed: pip install 'orrery[operator]'")
+        _refuse(without_extra(error))
     if everywhere and (name or namespace):
         _refuse("--all watches every plan of every namespace: leave it out, or the name and --namespace")
     try:
