@@ -141,6 +141,38 @@ def diff(
     raise typer.Exit(Exit.NEGATIVE if changed else Exit.OK)
 
 
+@app.command("hosted")
+def hosted(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names in the providers' APIs, or PROVIDER:MODEL.")
+    ],
+    base: Annotated[
+        Path | None, typer.Option("--add-to", metavar="FILE", help="A file with the PriceList to add them to.")
+    ] = None,
+) -> None:
+    """Token prices of hosted models as a PriceList on standard output, with source and date, for models[].hostedAs.
+
+    Exit code 2 when a model is not listed; needs the package of 'orrery[prices]'.
+    """
+    import sys
+
+    from orrery.api import yamltext
+    from orrery.cli.failures import Exit
+    from orrery.cli.hosted import NoPrice, hosted_list
+
+    try:
+        found = hosted_list(models, today(), None if base is None else _one(base))
+    except ImportError as error:
+        print(f"error: {error.name} is not installed: pip install 'orrery[prices]'", file=sys.stderr)
+        raise typer.Exit(Exit.BAD_INPUT) from None
+    except NoPrice as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise typer.Exit(Exit.BAD_INPUT) from None
+    document = found.to_wire()
+    document["metadata"] = {"name": found.metadata.name}  # it belongs to no namespace
+    sys.stdout.write(yamltext.write(document))
+
+
 def _lists(path: Path) -> list[PriceList]:
     from orrery.api.load import ManifestError, load
     from orrery.api.sentences import Problem

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import genai_prices
 import pytest
 import yaml
 
@@ -10,6 +11,7 @@ from orrery.api.load import parse_model
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.cli import main
+from orrery.cli.prices import today
 from orrery.local.publish import publish, write_inputs
 from orrery.planning.advance import advance, assess
 from orrery.planning.repricing import NeedsAdvance, reprice
@@ -169,3 +171,38 @@ def test_no_traffic_is_answered_and_said(tmp_path, monkeypatch, capsys):
     code, _, err = _run(monkeypatch, capsys, "estimate", tmp_path / "plan.yaml", "--prices", tmp_path / "prices.yaml")
     assert code == 0
     assert "spec.workload.requestsPerDay is 0: only adaptation is paid for" in " ".join(err.split())
+
+
+def test_hosted_prices_come_with_source_and_date_and_join_a_list(tmp_path, monkeypatch, capsys):
+    code, out, _ = _run(monkeypatch, capsys, "prices", "hosted", "gpt-4o-mini", "groq:llama-3.1-8b-instant")
+    found = parse_model(PriceList, yaml.safe_load(out))
+    assert code == 0 and found.spec.currency == "USD" and found.spec.date <= today()
+    assert found.spec.source.startswith("genai-prices ") and "https://" in found.spec.source
+    cheap, fast = found.spec.hosted_models
+    assert (cheap.name, fast.name) == ("gpt-4o-mini", "llama-3.1-8b-instant")
+    assert 0 < cheap.cached_input_per_million < cheap.input_per_million < cheap.output_per_million
+    asked = genai_prices.calc_price(genai_prices.Usage(input_tokens=10**6, output_tokens=10**6), "gpt-4o-mini")
+    assert cheap.input_per_million + cheap.output_per_million == asked.total_price
+    _files(tmp_path, prices=PRICES)
+    code, out, _ = _run(monkeypatch, capsys, "prices", "hosted", "gpt-4o-mini", "--add-to", tmp_path / "prices.yaml")
+    both = parse_model(PriceList, yaml.safe_load(out))
+    assert code == 0 and [a.name for a in both.spec.accelerators] == [a["name"] for a in PRICES["spec"]["accelerators"]]
+    assert "gpt-4o-mini" in [m.name for m in both.spec.hosted_models]
+    assert both.spec.date <= parse_model(PriceList, PRICES).spec.date and "genai-prices" in both.spec.source
+
+
+def test_prices_that_rise_with_the_prompt_are_those_of_the_first_step(monkeypatch, capsys):
+    _, out, _ = _run(monkeypatch, capsys, "prices", "hosted", "claude-sonnet-4-5")
+    (price,) = parse_model(PriceList, yaml.safe_load(out)).spec.hosted_models
+    asked = genai_prices.calc_price(genai_prices.Usage(input_tokens=1000, output_tokens=1000), "claude-sonnet-4-5")
+    assert (price.input_per_million + price.output_per_million) / 1000 == asked.total_price
+
+
+def test_a_model_that_nobody_lists_and_a_list_in_other_money_are_sentences(tmp_path, monkeypatch, capsys):
+    code, out, err = _run(monkeypatch, capsys, "prices", "hosted", "claud-sonnet-4-5")
+    assert (code, out) == (2, "") and "did you mean" in err and "claude-sonnet-4-5" in err
+    code, out, err = _run(monkeypatch, capsys, "prices", "hosted", "zzz-unheard-of")
+    assert code == 2 and out == "" and "'zzz-unheard-of' is no model that genai-prices lists" in err
+    _files(tmp_path, prices=_with(PRICES, ("spec", "currency"), "EUR"))
+    code, _, err = _run(monkeypatch, capsys, "prices", "hosted", "gpt-4o-mini", "--add-to", tmp_path / "prices.yaml")
+    assert code == 2 and "is in EUR and token prices are listed in USD" in err
