@@ -226,6 +226,8 @@ def main() -> None:
         )
 
     args = harness.arguments(__doc__, data=None, extra=extra)
+    if args.repeats < 1:
+        raise SystemExit(f"--repeats is {args.repeats}: write 1 or more")
     harness.run("end_to_end", args, lambda: measure(args.task or list(TASKS), args.repeats, args.seed))
 
 

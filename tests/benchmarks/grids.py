@@ -40,6 +40,10 @@ TASKS: dict[str, dict[str, str]] = {
         "instruction": "Is each sentence about sport plausible?",
         "example": "Sentence: {input}\nIt is",
     },
+    "bigbench/metaphor_boolean": {
+        "instruction": "Is the paraphrase of each metaphor right?",
+        "example": "{input}\nRight:",
+    },
 }
 
 #: Share of a task's examples that is kept for evaluation, where it is not the default: it leaves about 250 for training,
@@ -47,6 +51,7 @@ TASKS: dict[str, dict[str, str]] = {
 EVALUATION_PERCENT = {
     "bigbench/multiemo/reviews_sentence_en": 90,
     "bigbench/sports_understanding": 75,
+    "bigbench/metaphor_boolean": 62,
 }
 
 MODELS = [

@@ -26,5 +26,7 @@ def test_every_law_forecasts_any_number_of_sizes(name: str, link: Link, measured
 
 
 def test_an_unknown_law_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'Linear'; write one of: AcceptThenStop, LastTwoPoints, NTKRectified, Pooled"):
+    with pytest.raises(
+        ValueError, match=r"'Linear'; write one of: AcceptThenStop, LastTwoPoints, NTKRectified, Pooled"
+    ):
         curve_law("Linear")
