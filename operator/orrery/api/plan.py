@@ -53,6 +53,8 @@ class ModelFacts(ApiModel):
     active_parameters: PositiveCount | None = Field(
         None, description="Parameters a token is multiplied with: fewer where experts are routed; all by default."
     )
+    experts: PositiveCount | None = Field(None, description="Routed experts of a layer; none by default.")
+    experts_per_token: PositiveCount | None = Field(None, description="Of those, how many a token is sent to.")
     vocabulary_size: PositiveCount | None = Field(None, description="Tokens in the vocabulary.")
     context_length: PositiveCount | None = Field(None, description="Longest sequence in tokens.")
 

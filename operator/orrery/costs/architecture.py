@@ -165,6 +165,8 @@ def read_config(config: Mapping[str, Any], parameters: int | None = None) -> Rea
         active -= int(sizes["vocabulary_size"] or 0) * int(sizes["hidden_size"] or 0)
     if not known:  # a number that is named like a size need not be one
         sizes = {name: value for name, value in sizes.items() if name in ("vocabulary_size", "context_length")}
+    if routed is not None:
+        sizes |= {"experts": routed.count, "experts_per_token": routed.used}
     try:
         return Reading(_facts(total, active, sizes), problem)
     except ValidationError:
@@ -184,6 +186,8 @@ def _tied(config: Mapping[str, Any], kind: str) -> bool:
 class _Experts:
     total: int  #: parameters of all routed experts
     idle: int  #: of those that a token is not sent to
+    count: int  #: experts of a layer
+    used: int  #: of those that a token is sent to
 
 
 def _experts(config: Mapping[str, Any], read: Any, sizes: Mapping[str, int | None]) -> _Experts | None:
@@ -196,7 +200,7 @@ def _experts(config: Mapping[str, Any], read: Any, sizes: Mapping[str, int | Non
     every = read("decoder_sparse_step") or 1
     sparse = (layers - (read("first_k_dense_replace") or 0)) // every
     one = 3 * width * inner
-    return _Experts(sparse * experts * one, sparse * (experts - used) * one)
+    return _Experts(sparse * experts * one, sparse * (experts - used) * one, experts, used)
 
 
 def _parameters(

@@ -1,7 +1,7 @@
 """What a request costs to serve: prefill and decode apart, batches, traffic that is not even, prompts that are kept.
 
-Prefill computes (FLOPs over the calibrated speed), decode reads: every generated token reads all weights once for the whole
-batch and the request's own keys and values (Pope et al. 2022, arXiv 2211.05102)::
+Prefill computes (FLOPs over the calibrated speed), decode reads: every generated token reads the weights once for the whole
+batch (of routed experts those that any request of the batch is sent to) and the request's own keys and values (Pope et al. 2022, arXiv 2211.05102)::
 
     decode seconds a request = output x (weights / batch + keys and values) / bandwidth
     latency                  = prefill + output x (weights + batch x keys and values) / bandwidth
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from orrery.api.plan import Capacity, ModelFacts, Precision, Workload
 from orrery.api.pricelist import TokenPrice
 from orrery.costs.accelerators import AcceleratorFacts
-from orrery.costs.flops import active_parameters
+from orrery.costs.flops import touched_parameters
 from orrery.costs.lengths import AnswerLengths
 from orrery.costs.memory import kv_cache_bytes
 from orrery.costs.work import Work
@@ -78,7 +78,7 @@ def serve(
     if workload.prompt_caching and work.request_shared_tokens is not None:
         kept = 1.0 - work.request_shared_tokens / np.maximum(work.request_input_tokens, 1.0)
     reading = Posterior(prefill.mean + np.log(np.maximum(kept, 1e-3)), prefill.sd, Link.LOG)
-    weights = BYTES[precision] * active_parameters(facts)
+    weights = BYTES[precision] * touched_parameters(facts, float(workload.batch_size) if generated else 1.0)
     context = work.request_input_tokens + work.request_output_tokens / 2.0
     cache = np.asarray(kv_cache_bytes(facts, context))
     b, out = float(workload.batch_size), work.request_output_tokens

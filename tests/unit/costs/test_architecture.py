@@ -102,6 +102,16 @@ def test_published_models_have_their_published_sizes(name):
     assert (reading.facts.active_parameters or reading.facts.parameters) / 1e6 == pytest.approx(active, rel=0.02)
 
 
+def test_experts_are_read_from_the_config_and_none_where_none_are_routed():
+    routed = [
+        (f.experts, f.experts_per_token)
+        for n in ("mixtral-8x7b", "qwen3-30b-a3b")
+        if (f := read_config(CONFIGS[n][0]).facts)
+    ]
+    assert routed == [(8, 2), (128, 8)]
+    assert read_config(CONFIGS["gpt2"][0]).facts.experts is None
+
+
 def test_an_unknown_architecture_is_its_header_and_a_sentence():
     reading = read_config({"model_type": "heliograph", "hidden_size": 9, "depth": 3, "vocab_size": 100}, 70_000_000)
     assert reading.facts.parameters == 70_000_000

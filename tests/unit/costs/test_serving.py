@@ -55,6 +55,43 @@ def _served(workload: Workload, work: Work | None = None, precision: Precision |
     return serve(work or _work(), _seconds(), LLAMA, H100, workload, precision, generated=True)
 
 
+MIXTRAL = ModelFacts(
+    parameters=46_702_792_704,
+    active_parameters=12_879_925_248,
+    experts=8,
+    experts_per_token=2,
+    layers=32,
+    hidden_size=4096,
+    heads=32,
+    kv_heads=8,
+)
+
+
+def test_a_batch_of_a_sparse_model_reads_more_experts():
+    dense = MIXTRAL.model_copy(update={"experts": None, "experts_per_token": None})
+    whole = dense.model_copy(update={"active_parameters": None})
+    assert _decode(MIXTRAL, 1) == pytest.approx(_decode(dense, 1), rel=1e-6)  # a single token reads what it is sent to
+    assert _decode(MIXTRAL, 8) > 3 * _decode(dense, 8)
+    assert _decode(MIXTRAL, 256) == pytest.approx(_decode(whole, 256), rel=0.02), (
+        "all experts are read, as of a dense model"
+    )
+    gains = [b / _decode(MIXTRAL, b) for b in (1, 2, 4, 8, 16, 64)]
+    assert gains == sorted(gains) and gains[3] / gains[0] < 3, "eight requests together are not three times as fast"
+
+
+def _decode(facts: ModelFacts, batch: int) -> float:
+    """Seconds of a step in which every request of the batch writes a token."""
+    served = serve(
+        _work(tokens=0.0, output=1.0),
+        _seconds(1e-9),
+        facts,
+        H100,
+        Workload(requests_per_day=1, batch_size=batch),
+        generated=True,
+    )
+    return float(served.latency.median()[0])
+
+
 def test_lengths_that_were_measured_widen_the_money_and_lengthen_the_latency():
     lengths = AnswerLengths(100.0, 20.0, (10, 50, 90, 140, 250))
     workload = Workload(requests_per_day=1000)
