@@ -224,7 +224,7 @@ class Answer:
                     measured=bool(c.measured[i]),
                     feasible_probability=float(self.decision.probability[i]),
                     status=status,
-                    reason=reason if gated else reason + self._remark(i),
+                    reason=reason + self._remark(i),
                     gated=gated,
                     accelerator_hours=float(c.accelerator_hours[i]),
                     cost_of_pass=passed[i],

@@ -289,6 +289,10 @@ def test_why_sizes_are_uncertain_is_said_of_every_candidate_of_the_model(tmp_pat
     step = advance(plan, [], PRICES, Facts({"sunny": reading.facts}, uncertain={"sunny": reading.problem}))
     said = "Its sizes are uncertain, since model_type 'heliograph' is not known"
     assert step.rows and all((said in row.reason) == (row.model == "sunny") for row in step.rows)
+    full = tiny(models=[local], accelerators=[{"name": "cpu", "memory": "1Gi"}])
+    huge = {"sunny": reading.facts.model_copy(update={"parameters": 10**12})}
+    gated = advance(full, [], PRICES, Facts(huge, uncertain={"sunny": reading.problem})).rows
+    assert all(row.gated and " GiB " in row.reason and said in row.reason for row in gated)
     rivals = [a for a in step.status.alternatives if a.model == "sunny"]
     assert rivals and all(said in a.rejected_because for a in rivals)
 
