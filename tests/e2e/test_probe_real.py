@@ -81,6 +81,22 @@ def test_smollm2_learns_intents_from_retrieved_demonstrations(tmp_path: Path) ->
     assert nearest.request_tokens > first.request_tokens + 30
 
 
+def test_smollm2_writes_longer_answers_than_the_right_ones_and_the_probe_says_how_long(tmp_path: Path) -> None:
+    counting = {
+        "type": "Generation",
+        "dataset": {"source": {"builtin": {"name": "bigbench/object_counting"}}},
+        "metric": {"name": "ExactMatch"},
+        "maxOutputTokens": 24,
+    }
+    trials = {"name": "zero", "strategy": "ZeroShot"}, in_context("two", shots="2", retriever="random")
+    report = cli({**spec("smollm2-135m-instruct", *trials, items=12), "task": counting}, tmp_path)
+    assert report.task_facts is not None and report.task_facts.output_tokens == 1
+    for result in report.trials:
+        spread, mean = result.output_token_quantiles, float(result.output_tokens or 0)
+        assert len(spread) == 5 and spread == sorted(spread) and spread[-1] <= 24
+        assert 1 < mean <= 24 and spread[0] <= mean and result.output_tokens_error is not None
+
+
 def test_minilm_answers_by_similarity(tmp_path: Path) -> None:
     report = cli(spec("all-minilm-l6-v2", {"name": "zero", "strategy": "ZeroShot"}, items=200), tmp_path)
     assert report.model_facts is not None and report.model_facts.items() >= catalogued("all-minilm-l6-v2").items()
