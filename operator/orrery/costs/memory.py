@@ -11,7 +11,7 @@ derives each; ``docs/benchmarks/costs.md`` holds them against measured peaks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,13 +47,21 @@ class Recipe:
 
 #: Mixed-precision Adam as most trainers run it: 16 bytes a parameter and four more for fp32 gradients in the step.
 ADAM = Recipe()
-#: What probes run on a CPU: transformers' eager attention and norms in fp32, answers' logits alone, an allocator that gives
-#: little back. The overhead was fitted to the calibration probes of docs/benchmarks/costs.md.
-CPU_PROBE = Recipe(stored_scores=True, overhead=1.9, logits_share=0.2)
-#: Resident memory of a probe's process before its model: interpreter, torch, transformers, peft (measured: 484 MiB), and
-#: what scoring a batch takes.
-PROCESS_BYTES = 484.0 * 2**20
-SCORING_BYTES = 2.0**27
+#: What probes run on a CPU: transformers' eager attention, answers' logits alone.
+CPU_PROBE = Recipe(stored_scores=True, logits_share=0.2)
+#: What autograd saves there over ``activation_bytes``, counted by its hooks: 1.33 to 1.49 for SmolLM2, whose norms run in
+#: fp32, .66 to .71 for MiniLM; and what the passes' temporaries and a heap in pieces add to it, calibrated with
+#: ``TRAINING_BYTES`` on the intents half of docs/benchmarks/costs.md.
+_SAVED_GATED, _SAVED_PLAIN = 1.4, 0.7
+_HEAP = 2.75
+#: Resident memory of a probe's process beside its model when its trial begins: interpreter, torch, transformers, data.
+PROCESS_BYTES = 456.0 * 2**20
+#: More once it trains: peft and the optimizer's modules, and what oneDNN and the heap keep of every batch's new shape, about
+#: 10 MiB each over the 16 steps that a training has at least.
+TRAINING_BYTES = 176.0 * 2**20
+#: Tokens of one forward pass, and numbers of logits held at once, when options are scored on a CPU (``probes.likelihood``).
+_SCORED_TOKENS, _SCORED_LOGITS = 768.0, 2.0**25
+_LOGIT_BYTES = 10.0  #: 16 bits, and fp32 twice: the matrix product's accumulator and the log-softmax
 _BITSANDBYTES = 96.0 * 2**20
 
 
@@ -82,6 +90,20 @@ def kv_width(facts: ModelFacts) -> float:
 def linear_parameters(facts: ModelFacts) -> float:
     """Parameters that are not embeddings: what is quantised, and what adapters are put on."""
     return max(facts.parameters - float(facts.vocabulary_size or 0) * width_of(facts), 0.5 * facts.parameters)
+
+
+def gated(facts: ModelFacts) -> bool:
+    """Whether feed-forward networks have three matrices and not two, by what attention leaves of a layer's parameters.
+
+    >>> gated(ModelFacts(parameters=22_713_216, layers=6, hidden_size=384, heads=12, intermediate_size=1536,
+    ...                  vocabulary_size=30_522))
+    False
+    """
+    if not (shape_known(facts) and facts.intermediate_size):
+        return True
+    d = width_of(facts)
+    left = linear_parameters(facts) / layers_of(facts) - 2.0 * d * (d + kv_width(facts))
+    return left > 2.5 * d * feed_forward(facts)
 
 
 def adapter_parameters(facts: ModelFacts, rank: ArrayLike) -> Array:
@@ -142,26 +164,48 @@ def training_memory(
     return frozen_bytes(facts, training) + recipe.state * trained + np.maximum(backward, recipe.step * trained)
 
 
+def scoring_memory(facts: ModelFacts, request_tokens: float, answer_tokens: float, shared_tokens: float = 0.0) -> float:
+    """Bytes of scoring one batch of options on a CPU: its logits, and keys and values with every row's copy of the prefix.
+
+    A row is one item: its request and the tokens of all its options (``answer_tokens``), after ``shared_tokens`` that all
+    prompts begin with and that are run once.
+
+    >>> facts = ModelFacts(parameters=134_515_008, layers=30, hidden_size=576, heads=9, kv_heads=3, vocabulary_size=49_152)
+    >>> [round(scoring_memory(facts, 35, n, 18) / 2**20) for n in (1, 22)]
+    [53, 220]
+    """
+    row = max(request_tokens - shared_tokens + answer_tokens, 1.0)
+    rows = max(_SCORED_TOKENS // row, 1.0)
+    logits = min(rows * answer_tokens * float(facts.vocabulary_size or 0), _SCORED_LOGITS)
+    return _LOGIT_BYTES * logits + float(kv_cache_bytes(facts, rows * (row + shared_tokens)))
+
+
 def process_memory(
     facts: ModelFacts,
     training: Training | None,
     trained_parameters: ArrayLike = 0.0,
     batch_size: ArrayLike = 0.0,
     longest_tokens: ArrayLike = 0.0,
+    scoring: ArrayLike = 0.0,
 ) -> Array:
     """Peak resident bytes of a probe's process on a CPU that does one trial: libraries, model, training, scoring.
 
-    Adapters are merged into a copy of the weights before scoring, and the heap that training used is not given back to the
-    system first, so these add up. A process that trained before keeps that heap too: see docs/benchmarks/costs.md.
+    The heap that training used is not given back to the system, but scoring (``scoring_memory``) takes from it; the copy of the
+    weights that adapters are merged into stands beside it. In four bits the 16-bit weights are mapped and never read. A
+    process that trained before keeps its heap too: see docs/benchmarks/costs.md.
     """
-    scoring = PROCESS_BYTES + (SCORING_BYTES if facts.vocabulary_size and facts.parameters > 5e7 else SCORING_BYTES / 4)
+    score = np.asarray(scoring, dtype=np.float64)
     if training is None:
-        return np.asarray(scoring + 2.0 * facts.parameters)
-    tensors = training_memory(facts, training, trained_parameters, batch_size, longest_tokens, CPU_PROBE)
-    merged = 2.0 * linear_parameters(facts) if training is Training.ADAPTER else 0.0
-    # the 16-bit model stays loaded beside the one in four bits, and so does bitsandbytes
-    kept = 2.0 * facts.parameters + _BITSANDBYTES if training is Training.QUANTIZED_ADAPTER else 0.0
-    return np.asarray(scoring + tensors + merged + kept)
+        return np.asarray(PROCESS_BYTES + 2.0 * facts.parameters + score)
+    recipe = replace(CPU_PROBE, overhead=_HEAP * (_SAVED_GATED if gated(facts) else _SAVED_PLAIN))
+    tensors = training_memory(facts, training, trained_parameters, batch_size, longest_tokens, recipe)
+    held = frozen_bytes(facts, training) + recipe.state * np.asarray(trained_parameters, dtype=np.float64)
+    extra = {
+        Training.FULL: 0.0,
+        Training.ADAPTER: 2.0 * linear_parameters(facts),
+        Training.QUANTIZED_ADAPTER: _BITSANDBYTES,
+    }[training]
+    return np.asarray(PROCESS_BYTES + TRAINING_BYTES + held + np.maximum(tensors - held, score) + extra)
 
 
 def serving_memory(facts: ModelFacts, sequence_tokens: ArrayLike, *, bytes_per_parameter: float = 2.0) -> Array:

@@ -3,7 +3,9 @@
 A forward (and backward) pass over n tokens takes as long as one over n + r tokens would at full speed: r is the roofline's
 ridge, peak / bandwidth (Williams et al. 2009), since a pass reads every weight once however few tokens it is for; on CPUs
 what the framework does between kernels sets a floor. So ``effort = FLOPs + r x FLOPs a token x passes`` is what speed is a
-ratio to. In this form throughput saturates in the batch, as the log fit of arXiv 2408.04693 does over the batches it saw
+ratio to. Kernels are started a layer at a time, so a narrow layer costs no less than ``_LAYER_PARAMETERS`` would
+(``counted_passes``), and full fine-tuning's optimizer, which moves all weights and their state through memory once a step,
+has a longer ridge. In this form throughput saturates in the batch, as the log fit of arXiv 2408.04693 does over the batches it saw
 (``moe_throughput``).
 
 Utilisation u = achieved / peak FLOP/s is modelled on the log scale as a sum of normal effects: the kind of work, the
@@ -23,8 +25,9 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orrery.api.plan import ModelFacts
 from orrery.costs.accelerators import AcceleratorFacts
-from orrery.costs.flops import Training
+from orrery.costs.flops import Training, active_parameters
 from orrery.laws.posterior import Link, Posterior
 
 Array = NDArray[np.float64]
@@ -61,15 +64,23 @@ _ACCELERATOR_SD = 0.45
 _UNKNOWN_ACCELERATOR_SD = 1.5
 _KIND_SD = 0.35
 _MODEL_SD = 0.40
-#: Least tokens that a pass costs beside its own. By the time of single steps of SmolLM2-135M on a CPU at batches of 2 to 16:
-#: 170 (LoRA) and 123 (full fine-tuning), where the roofline alone would say 6.
-_LEAST_RIDGE = 150.0
+#: Least tokens that a pass costs beside its own, on a CPU; and parameters of the smallest layer that its kernels' work
+#: outweighs their starting. Calibrated on the intents half of docs/benchmarks/costs.md.
+_LEAST_RIDGE = 110.0
+_LAYER_PARAMETERS = 2.5e6
+#: What a training does before and after its steps counts as so many: adapters put in and merged, the optimizer's state
+#: allocated and its pages touched for the first time. Single runs: 2.7 (LoRA), 1.7 (full fine-tuning).
+SETUP_PASSES = 3.0
+#: Bytes a trained parameter that an optimizer's step moves: gradient in 16 and 32 bits, its norm and clipping, two moments,
+#: fp32 weights read and written, 16-bit weights written. One core took 2.2 ns for them (23 GB/s): no fewer tokens than so many.
+_STEP_BYTES = 50.0
+_LEAST_STEP = 50.0
 _NOISE_SD = 0.20  # run to run, batch to batch: seen on repeated probes of one model
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Work that was measured: FLOPs done in seconds; ``pass_flops`` are one token's FLOPs times the passes they took."""
+    """Work that was measured: FLOPs done in seconds; ``pass_flops`` are one token's FLOPs times their ``counted_passes``."""
 
     model: str
     accelerator: AcceleratorFacts
@@ -79,18 +90,42 @@ class Observation:
     pass_flops: float = 0.0
 
 
-def ridge(accelerator: AcceleratorFacts) -> float:
+def ridge(accelerator: AcceleratorFacts, kind: WorkKind = WorkKind.INFERENCE) -> float:
     """Tokens a pass costs beside its own: peak / bandwidth, in FLOPs a byte, which for 16-bit weights is tokens.
 
-    >>> round(ridge(AcceleratorFacts("h100", 989e12, 80e9, 3.35e12, True)))
-    295
+    Full fine-tuning's optimizer moves ``_STEP_BYTES`` a parameter in the time of so many of a token's 6 FLOPs; what it
+    moves is not slowed by a utilisation below one, by which all effort is divided, so that it is multiplied with here.
+
+    >>> h100 = AcceleratorFacts("h100", 989e12, 80e9, 3.35e12, True)
+    >>> round(ridge(h100)), round(ridge(h100, WorkKind.FULL_TRAINING))
+    (295, 1156)
     """
-    return max(accelerator.peak_flops / accelerator.bandwidth, _LEAST_RIDGE)
+    intensity = accelerator.peak_flops / accelerator.bandwidth
+    if kind is not WorkKind.FULL_TRAINING:
+        return max(intensity, _LEAST_RIDGE)
+    step = _STEP_BYTES / 6.0 * _PRIOR_UTILISATION[kind] * intensity
+    return max(intensity, _LEAST_RIDGE) + max(step, _LEAST_STEP)
 
 
-def effort(accelerator: AcceleratorFacts, flops: ArrayLike, pass_flops: ArrayLike = 0.0) -> Array:
+def counted_passes(facts: ModelFacts | None, steps: ArrayLike) -> Array:
+    """Passes that a training of ``steps`` optimizer steps takes as long as: with set-up, and more where layers are narrow.
+
+    >>> small = ModelFacts(parameters=22_713_216, active_parameters=10_992_768, layers=6)
+    >>> round(float(counted_passes(small, 16)), 1)
+    25.9
+    """
+    narrow = 1.0 if facts is None else max(1.0, _LAYER_PARAMETERS * (facts.layers or 0) / active_parameters(facts))
+    return (np.asarray(steps, dtype=np.float64) + SETUP_PASSES) * narrow
+
+
+def effort(
+    accelerator: AcceleratorFacts,
+    flops: ArrayLike,
+    pass_flops: ArrayLike = 0.0,
+    kind: WorkKind = WorkKind.INFERENCE,
+) -> Array:
     """FLOPs that would take as long at full speed: passes over few tokens waste the rest of the accelerator."""
-    return np.asarray(flops, dtype=np.float64) + ridge(accelerator) * np.asarray(pass_flops, dtype=np.float64)
+    return np.asarray(flops, dtype=np.float64) + ridge(accelerator, kind) * np.asarray(pass_flops, dtype=np.float64)
 
 
 def distance(a: AcceleratorFacts, b: AcceleratorFacts) -> float:
@@ -132,7 +167,7 @@ class Throughput:
         grouped: dict[_Key, list[float]] = {}
         for o in observations:
             if o.flops > 0 and o.seconds > 0 and np.isfinite(o.flops) and np.isfinite(o.seconds):
-                done = float(effort(o.accelerator, o.flops, o.pass_flops))
+                done = float(effort(o.accelerator, o.flops, o.pass_flops, o.kind))
                 achieved = np.log(done / o.seconds / o.accelerator.peak_flops)
                 grouped.setdefault(_Key(o.model, o.accelerator, o.kind), []).append(float(achieved))
         keys = tuple(sorted(grouped, key=lambda k: (k.model, k.accelerator.name, k.kind)))
@@ -160,7 +195,7 @@ class Throughput:
         >>> bool(4.5 < t.median()[0] < 5.5)
         True
         """
-        work = effort(accelerator, flops, pass_flops)
+        work = effort(accelerator, flops, pass_flops, kind)
         key = _Key(model, accelerator, kind)
         mean, variance = float(np.log(_PRIOR_UTILISATION[kind])), _covariance(key, key)
         if self.keys:

@@ -25,7 +25,7 @@ from orrery.api.probe import (
     digest,
     model_identity,
 )
-from orrery.costs.throughput import WorkKind
+from orrery.costs.throughput import WorkKind, counted_passes
 from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILURES, refusal
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
 from orrery.strategies import registry
@@ -177,7 +177,8 @@ def _observe(known: Known, model: str, accelerator: str, trial: Trial, result: T
     if training is not None:
         epochs = float(parameters_of(trial).get("epochs", 1.0))
         steps = update_steps(np.array([float(trial.fidelity.training_examples or 1)]), np.array([epochs]))
-        passes = float(steps[0]) * float(result.train_flops or 0) / max(result.train_tokens, 1)
+        passed = float(counted_passes(known.model_facts.get(model), steps)[0])
+        passes = passed * float(result.train_flops or 0) / max(result.train_tokens, 1)
         pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds, passes))
     for kind, flops, seconds, passes in pairs:
         if flops and seconds and flops > 0 and seconds > 0:

@@ -135,7 +135,7 @@ class Clock:
         mean, sd = self._pace[key]
         work = np.asarray(flops, dtype=np.float64)
         if pass_flops is not None:
-            work = effort(self.by_name[accelerator], work, pass_flops)
+            work = effort(self.by_name[accelerator], work, pass_flops, kind)
         return Posterior(mean + np.log(np.maximum(work, 1e-12)), np.where(work > 0, sd, 0.0), Link.LOG)
 
     def load_seconds(self, model: str, accelerator: str) -> float:

@@ -13,6 +13,7 @@ from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.memory import adapter_parameters, training_memory
+from orrery.costs.throughput import counted_passes
 from orrery.costs.work import Work
 from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
 from orrery.laws.ntk import gap_of_modes
@@ -211,7 +212,7 @@ class FineTuning:
             request_output_tokens=np.full(group.size, counts.output),
             request_flops=request_flops(group, prompt, counts),
             adaptation_memory=np.broadcast_to(memory, (group.size,)),
-            adaptation_passes=update_steps(sizes, self._numbers(group, "epochs", 1.0)),
+            adaptation_passes=counted_passes(facts, update_steps(sizes, self._numbers(group, "epochs", 1.0))),
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
@@ -274,7 +275,8 @@ class FineTuning:
         counts, size = count_tokens(group), np.array([float(examples)])
         steps = update_steps(size, np.array([float(parameters.get("epochs", 1.0))]))
         length = counts.input + counts.output
-        return float((training_flops(facts_of(group), self.training, length, 1.0) / length * steps)[0])
+        passed = counted_passes(facts_of(group), steps)
+        return float((training_flops(facts_of(group), self.training, length, 1.0) / length * passed)[0])
 
     def training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
         """FLOPs of training one configuration on ``examples`` of the group's task."""

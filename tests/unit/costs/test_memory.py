@@ -12,8 +12,11 @@ from orrery.costs.memory import (
     Recipe,
     adapter_parameters,
     frozen_bytes,
+    gated,
+    kv_cache_bytes,
     memory_sd,
     process_memory,
+    scoring_memory,
     training_memory,
 )
 
@@ -104,3 +107,25 @@ def test_a_process_holds_more_than_its_tensors():
     full = float(process_memory(small, Training.FULL, small.parameters, 16, 60)) / GIB
     assert full > float(training_memory(small, Training.FULL, small.parameters, 16, 60)) / GIB + 0.4
     assert float(process_memory(small, None)) < float(process_memory(small, Training.ADAPTER, 1e6, 1, 32))
+
+
+def test_scoring_grows_with_options_until_the_logits_are_held_in_parts_and_with_every_rows_prefix():
+    small = ModelFacts(parameters=134_515_008, layers=30, hidden_size=576, heads=9, kv_heads=3, vocabulary_size=49_152)
+    few, many, most = (scoring_memory(small, 40, n, 18) for n in (1, 10, 40))
+    assert few < many < most
+    assert most < 10 * 2**25 + float(kv_cache_bytes(small, 2000))
+    assert scoring_memory(small, 300, 1, 270) > 3 * scoring_memory(small, 40, 1, 10)
+    assert float(process_memory(small, None, scoring=most)) - float(process_memory(small, None)) == pytest.approx(most)
+
+
+@pytest.mark.parametrize(
+    ("matrices", "expected"),
+    [(2, False), (3, True)],
+)
+def test_a_gated_feed_forward_network_is_told_by_the_parameters_it_leaves(matrices, expected):
+    d, ff, layers, vocabulary = 512, 2048, 8, 32_000
+    parameters = vocabulary * d + layers * (4 * d * d + matrices * d * ff)
+    facts = ModelFacts(
+        parameters=parameters, layers=layers, hidden_size=d, heads=8, intermediate_size=ff, vocabulary_size=vocabulary
+    )
+    assert gated(facts) is expected
