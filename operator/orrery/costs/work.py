@@ -25,7 +25,7 @@ class Work:
     request_flops: Array  #: prefill and decode of one request
     adaptation_memory: Array  #: bytes at the peak of training; 0 when nothing is trained
     serving_memory: Array  #: bytes to serve one request at a time
-    adaptation_passes: Array | None = None  #: forward and backward passes (optimizer steps); None: not counted
+    adaptation_passes: Array | None = None  #: ``throughput.counted_passes`` of its steps; None: not counted
     request_shared_tokens: Array | None = (
         None  #: with which every prompt begins, so that a cache may keep them; None: none
     )
