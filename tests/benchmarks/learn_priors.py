@@ -1,25 +1,33 @@
-"""Write the shipped priors: ``python -m tests.benchmarks.learn_priors [--data DIR] [--shots DIR]``.
+"""Write the shipped priors: ``python -m tests.benchmarks.learn_priors [--data DIR] [--shots DIR] [--retrieved]``.
 
 ``--data``: DIR holds one csv a task of loss curves, columns as in the release of arXiv 2402.02314; writes
 operator/orrery/laws/priors/losses.json. ``--shots``: DIR holds the in-context curves that ``measure_shots`` writes; writes
-operator/orrery/laws/priors/shots.json.
+operator/orrery/laws/priors/shots.json. ``--retrieved``: the BM25 curves of the full grids in ``measured/grid``; writes
+operator/orrery/laws/priors/retrieved.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orrery.api.catalogue import builtin_task
+from orrery.api.probe import TrialResult
 from orrery.laws import priors
 from orrery.laws import shots as shots_law
 from orrery.laws.empirical_bayes import learn_prior
 from orrery.laws.posterior import Link
-from tests.benchmarks import shots
+from tests.benchmarks import exhaustive, shots
 from tests.benchmarks.curves import Task, read_tasks
+from tests.benchmarks.grids import TASKS
+
+_RETRIEVED = re.compile(r"in-context\(shots=(\d+),retriever=bm25,")
 
 
 def numbers(tasks: list[Task]) -> dict[str, Any]:
@@ -41,9 +49,8 @@ def losses(folder: Path) -> dict[str, Any]:
     }
 
 
-def shot_numbers(table: shots.Table) -> dict[str, Any]:
+def shot_numbers(table: shots.Table, start: shots_law.ShotsPrior) -> dict[str, Any]:
     """Prior of shot curves."""
-    start = shots_law.RANDOM_DEMONSTRATIONS
     prior = shots_law.learn_prior(table.shots, table.score, items=table.items, chance=table.chance, start=start)
     rounded = {k: np.round(v, 5).tolist() for k, v in vars(prior).items()}
     for name in ("component_weights", "deviation_weights"):  # they must add up to 1 to six digits
@@ -53,17 +60,54 @@ def shot_numbers(table: shots.Table) -> dict[str, Any]:
     return rounded
 
 
-def in_context(folder: Path) -> dict[str, Any]:
+def in_context(table: shots.Table, start: shots_law.ShotsPrior, **said: str) -> dict[str, Any]:
+    """Content of shots.json and of retrieved.json."""
+    tasks = np.array(table.task)
+    names = sorted(set(table.task))
+    return {
+        **said,
+        "tasks": names,
+        "all": shot_numbers(table, start),
+        "without": {task: shot_numbers(table.rows(tasks != task), start) for task in names},
+    }
+
+
+def random_shots(folder: Path) -> dict[str, Any]:
     """Content of shots.json."""
     table = shots.read(folder)
-    tasks = np.array(table.task)
-    return {
-        "command": "python -m tests.benchmarks.learn_priors --shots tests/benchmarks/measured/shots",
-        "source": "python -m tests.benchmarks.measure_shots: " + ", ".join(sorted(set(table.model))),
-        "tasks": sorted(set(table.task)),
-        "all": shot_numbers(table),
-        "without": {task: shot_numbers(table.rows(tasks != task)) for task in sorted(set(table.task))},
-    }
+    return in_context(
+        table,
+        shots_law.RANDOM_DEMONSTRATIONS,
+        command="python -m tests.benchmarks.learn_priors --shots tests/benchmarks/measured/shots",
+        source="python -m tests.benchmarks.measure_shots: " + ", ".join(sorted(set(table.model))),
+    )
+
+
+def retrieved_shots(tasks: Iterable[str]) -> dict[str, Any]:
+    """Content of retrieved.json."""
+    curves: dict[str, dict[float, tuple[float, int]]] = {}
+    for task in tasks:
+        curve = curves.setdefault(task.removeprefix("bigbench/"), {})
+        for row in exhaustive.load(task)["rows"].values():
+            result = TrialResult.model_validate(row["result"])
+            found = _RETRIEVED.search(row["candidate"])
+            zero = row["strategy"] == "ZeroShot" and row["model"] == "smollm2"
+            if result.score is not None and (zero or found):
+                curve[float(found[1]) if found else 0.0] = float(result.score), result.items
+    ks = sorted({k for curve in curves.values() for k in curve})
+    score, items = np.full((len(curves), len(ks)), np.nan), np.ones((len(curves), len(ks)))
+    for i, curve in enumerate(curves.values()):
+        for k, (value, count) in curve.items():
+            score[i, ks.index(k)], items[i, ks.index(k)] = value, count
+    chance = np.array([1 / builtin_task(f"bigbench/{name}").labels for name in curves])
+    n = len(curves)
+    table = shots.Table(list(curves), ["smollm2-135m-instruct"] * n, ["0"] * n, np.array(ks), score, items, chance)
+    return in_context(
+        table,
+        shots_law.RETRIEVED_DEMONSTRATIONS,
+        command="python -m tests.benchmarks.learn_priors --retrieved",
+        source="python -m tests.benchmarks.exhaustive: smollm2-135m-instruct",
+    )
 
 
 def main() -> None:
@@ -71,14 +115,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of loss curves")
     parser.add_argument("--shots", type=Path, help="folder of in-context curves")
+    parser.add_argument("--retrieved", action="store_true", help="learn from the BM25 curves of the full grids")
     args = parser.parse_args()
-    if args.data is None and args.shots is None:
-        parser.error("neither --data nor --shots is given: name the folder of one of them")
-    for name, folder, content in (("losses", args.data, losses), ("shots", args.shots, in_context)):
-        if folder is not None:
-            target = Path(priors.__path__[0]) / f"{name}.json"
-            target.write_text(json.dumps(content(folder), indent=1) + "\n")
-            print(f"wrote {target.name}")
+    contents: dict[str, Callable[[], dict[str, Any]]] = {}
+    if args.data is not None:
+        contents["losses"] = lambda: losses(args.data)
+    if args.shots is not None:
+        contents["shots"] = lambda: random_shots(args.shots)
+    if args.retrieved:
+        contents["retrieved"] = lambda: retrieved_shots(TASKS)
+    if not contents:
+        parser.error("nothing is asked: give --data DIR, --shots DIR or --retrieved")
+    for name, content in contents.items():
+        target = Path(priors.__path__[0]) / f"{name}.json"
+        target.write_text(json.dumps(content(), indent=1) + "\n")
+        print(f"wrote {target.name}")
 
 
 if __name__ == "__main__":

@@ -33,12 +33,22 @@ from orrery.laws._shots_forms import (
     FORMS,
     RANDOM_DEMONSTRATIONS,
     REFERENCE_SHOTS,
+    RETRIEVED_DEMONSTRATIONS,
     ShotsPrior,
     design,
 )
 from orrery.laws.posterior import SHARE_MARGIN, Array, Link, Posterior
 
-__all__ = ["FORMS", "RANDOM_DEMONSTRATIONS", "REFERENCE_SHOTS", "ShotsPosterior", "ShotsPrior", "fit", "learn_prior"]
+__all__ = [
+    "FORMS",
+    "RANDOM_DEMONSTRATIONS",
+    "REFERENCE_SHOTS",
+    "RETRIEVED_DEMONSTRATIONS",
+    "ShotsPosterior",
+    "ShotsPrior",
+    "fit",
+    "learn_prior",
+]
 
 #: Logits are kept within the range the link itself can represent.
 _LOGIT_BOUND = float(-Link.LOGIT.forward(SHARE_MARGIN))

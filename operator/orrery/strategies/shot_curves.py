@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from orrery.laws import shots as shots_law
-from orrery.laws._shots_forms import COMPONENTS, ShotsPrior
+from orrery.laws._shots_forms import ShotsPrior
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.laws.priors import shipped_shots_prior
 from orrery.strategies import family
@@ -29,23 +29,6 @@ Curve = tuple[str, str]  #: retriever and calibration
 
 ZERO_SHOT, IN_CONTEXT = "ZeroShot", "InContext"
 
-
-def _fast(form: int, speed: float) -> float:
-    """Probability of a component of the law for retrieved demonstrations: two thirds have risen by the second one."""
-    rising = [c for c in COMPONENTS if c[0] in (1, 2)]
-    quick = [c for c in rising if c[1] >= 0.6]
-    if form in (1, 2):
-        return 0.55 / len(quick) if speed >= 0.6 else 0.2 / (len(rising) - len(quick))
-    share = {0: 0.05, 3: 0.1, 4: 0.1}[form]
-    return share / sum(c[0] == form for c in COMPONENTS)
-
-
-#: Gains of retrieved demonstrations: larger, far less certain, and often there at the first one.
-_RETRIEVED = ShotsPrior(
-    gain_mean=(0.0, 1.6, 1.6, 1.6, 1.6),
-    gain_sd=(0.05, 1.3, 1.3, 1.3, 1.3),
-    component_weights=tuple(_fast(form, speed) for form, speed, _ in COMPONENTS),
-)
 
 # Losses: ln nats. Levels between .4 and 20 nats; demonstrations take off a quarter, give or take; by assumption.
 _LOSS_LEVEL, _LOSS_LEVEL_SD = float(np.log(3.0)), 1.0
@@ -189,13 +172,14 @@ def probability_hurts(group: Group, curves: Sequence[Curve], seen: Sequence[Meas
 def _kinds(group: Group, curves: Sequence[Curve]) -> list[tuple[list[int], ShotsPrior]]:
     """Curves that share strength, with their prior: those with random demonstrations, and those with retrieved ones.
 
-    The prior of random ones is learned from measured curves, never from those of the plan's own task.
+    The priors are learned from measured curves, never from those of the plan's own task.
     """
     builtin = group.task.dataset.source.builtin
     random = [i for i, (retriever, _) in enumerate(curves) if retriever == "random"]
     retrieved = [i for i in range(len(curves)) if i not in random]
-    prior_of_random = shipped_shots_prior(None if builtin is None else builtin.name)
-    return [(rows, prior) for rows, prior in ((random, prior_of_random), (retrieved, _RETRIEVED)) if rows]
+    task = None if builtin is None else builtin.name
+    kinds = ((random, shipped_shots_prior(task)), (retrieved, shipped_shots_prior(task, retrieved=True)))
+    return [(rows, prior) for rows, prior in kinds if rows]
 
 
 def _fit_shares(

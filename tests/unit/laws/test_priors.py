@@ -52,3 +52,10 @@ def test_a_task_of_the_measured_shot_curves_gets_the_prior_without_it() -> None:
     without = priors.shipped_shots_prior("bigbench/intent_recognition")
     assert without != everything and without == priors.shipped_shots_prior("intent_recognition")
     assert everything.component_weights[0] > 0.3, "most curves over random demonstrations are flat"
+
+
+def test_retrieved_demonstrations_have_a_prior_of_their_own_that_never_saw_the_plans_task() -> None:
+    everything = priors.shipped_shots_prior(retrieved=True)
+    without = priors.shipped_shots_prior("bigbench/intent_recognition", retrieved=True)
+    assert everything != priors.shipped_shots_prior() and without != everything
+    assert without.gain_mean[1] < everything.gain_mean[1], "intents is the task that gained most"

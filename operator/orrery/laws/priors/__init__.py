@@ -1,6 +1,6 @@
 """Priors learned from measured curves, shipped as numbers.
 
-``losses.json`` and ``shots.json`` are written by ``python -m tests.benchmarks.learn_priors``. Each holds the prior of all
+``losses.json``, ``shots.json`` and ``retrieved.json`` are written by ``python -m tests.benchmarks.learn_priors``. Each holds the prior of all
 measured tasks together and, for each task, the prior of the others: whoever forecasts a task that the numbers were
 learned from gets the version that has never seen it.
 """
@@ -55,8 +55,8 @@ def shipped_prior(link: Link, *, task: str | None = None, seen: Iterable[str] = 
 
 
 @cache
-def shipped_shots_prior(task: str | None = None) -> ShotsPrior:
-    """The shipped prior of curves over randomly drawn demonstrations.
+def shipped_shots_prior(task: str | None = None, *, retrieved: bool = False) -> ShotsPrior:
+    """The shipped prior of curves over demonstrations, drawn at random or ``retrieved`` for each item.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def shipped_shots_prior(task: str | None = None) -> ShotsPrior:
         Name of the task at hand: the prior is then the one that has not seen it, with or without the collection's name
         before it (``bigbench/``).
     """
-    content = _shipped("shots")
+    content = _shipped("retrieved" if retrieved else "shots")
     known = content["without"].get((task or "").removeprefix("bigbench/"))
     numbers: dict[str, Any] = content["all"] if known is None else known
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
