@@ -129,7 +129,14 @@ def test_interrupted_by_ctrl_c_it_reports_what_it_has(tmp_path):
     plan = small_plan(tmp_path / "plan.yaml")
     state = tmp_path / ".orrery" / "default" / "small"
     process = subprocess.Popen(
-        command(plan), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(plan),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # tests that a shell started in the background ignore SIGINT, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     limit = time.monotonic() + 120
     while process.poll() is None and not list(state.glob("probes/*/attempt-*/started.json")):
