@@ -32,7 +32,7 @@ def estimate(
     known = read_facts(question.plan, question.roots, notes.append)
     step = advance(question.plan, [], question.prices, known)
     for note in price_notes(question.plan, question.prices):
-        console(stderr=True).print(f"note: {note}", markup=False)
+        console(stderr=True).print(f"note: {note}", markup=False, soft_wrap=True)
     for note in notes:
         console(stderr=True).print(f"note: the data was not read: {note}", markup=False, soft_wrap=True)
     if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):

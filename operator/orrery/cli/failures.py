@@ -39,12 +39,12 @@ def describe(error: Exception) -> tuple[Exit, list[str]]:
     ]
 
 
-def without_extra(error: ImportError) -> str:
-    """The sentence of an import that the extra ``operator`` would have satisfied; a fault of Orrery's own is raised again.
+def without_extra(error: ImportError, extra: str = "operator") -> str:
+    """The sentence of an import that the extra would have satisfied; a fault of Orrery's own is raised again.
 
     >>> without_extra(ModuleNotFoundError("No module named 'kopf'", name="kopf"))
     "kopf is not installed: pip install 'orrery[operator]'"
     """
     if error.name is None or error.name.partition(".")[0] == "orrery":
         raise error
-    return f"{error.name} is not installed: pip install 'orrery[operator]'"
+    return f"{error.name} is not installed: pip install 'orrery[{extra}]'"

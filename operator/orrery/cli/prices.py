@@ -72,7 +72,7 @@ def show(
         table = listing(["name", "kind", spec.currency, "per"], [(row, "") for row in prices], right=[spec.currency])
         parts.append(section(found.metadata.name, Group(facts(said), table)))
         if note:
-            console(stderr=True).print(f"note: {note}", markup=False)
+            console(stderr=True).print(f"note: {note}", markup=False, soft_wrap=True)
     write({"priceLists": [found.to_wire() for found in lists]}, output, Group(*parts))
 
 
@@ -157,13 +157,13 @@ def hosted(
     import sys
 
     from orrery.api import yamltext
-    from orrery.cli.failures import Exit
+    from orrery.cli.failures import Exit, without_extra
     from orrery.cli.hosted import NoPrice, hosted_list
 
     try:
         found = hosted_list(models, today(), None if base is None else _one(base))
     except ImportError as error:
-        print(f"error: {error.name} is not installed: pip install 'orrery[prices]'", file=sys.stderr)
+        print(f"error: {without_extra(error, 'prices')}", file=sys.stderr)
         raise typer.Exit(Exit.BAD_INPUT) from None
     except NoPrice as problem:
         print(f"error: {problem}", file=sys.stderr)

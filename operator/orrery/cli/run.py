@@ -57,7 +57,7 @@ def run(
     )
     screen = console(stderr=True)
     for note in () if options.quiet else notes(plan, question.prices):
-        screen.print(f"note: {note}", style="dim", markup=False)
+        screen.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     stop = Stop()
     view: Lines = (View if screen.is_terminal and not options.quiet else Lines)(
         screen, budget, question.prices.spec.currency
