@@ -69,6 +69,10 @@ def _served(api_client: Any, wanted: dict[str, Any]) -> bool:
         if version.get("served", True):
             try:
                 objects.list_cluster_custom_object(spec["group"], version["name"], spec["names"]["plural"], limit=1)
+                # kubectl asks discovery, which learns of a definition later than the routes do
+                told = objects.get_api_resources(spec["group"], version["name"]).resources
+                if spec["names"]["plural"] not in {resource.name for resource in told}:
+                    return False
             except client.ApiException as error:
                 if error.status == 404:  # established, and not routed yet
                     return False
