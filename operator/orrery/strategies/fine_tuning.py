@@ -174,23 +174,21 @@ class FineTuning:
         if not group.size:
             return QualityForecast(Posterior(np.zeros(0), np.zeros(0), group.link), np.zeros(0, dtype=np.bool_))
         curves, targets, full = self.curves(group), self.points(group), self.full_sizes(group)
-        mean, sd = curves.predict(targets)
         done = {identity(e.trial) for e in direct(group.evidence, self.type)}
         measured = np.zeros(group.size, dtype=np.bool_)
         if done:
             rows = (self._trained_parameters(group.columns, i) for i in range(group.size))
             measured[:] = [identity_of(self.type, p, int(n)) in done for p, n in zip(rows, full, strict=True)]
-        hurts = None
+        mean, sd, hurts = curves.outlook(targets)
+        known = bool(done or self._zero_shot(group))
+        worse = hurts[int(np.argmax(curves.sign * mean))]
         remarks = []
-        if done or self._zero_shot(group):
-            hurts = curves.probability_hurts(targets)
-            worse = hurts[int(np.argmax(curves.sign * mean))]
-            if worse > _LIKELY:
-                remarks.append(
-                    f"{self.type} likely hurts: even its best configuration falls below the untuned model "
-                    f"with probability {worse:.0%}"
-                )
-        return QualityForecast(Posterior(mean, sd, group.link), measured, remarks, hurts)
+        if known and worse > _LIKELY:
+            remarks.append(
+                f"{self.type} likely hurts: even its best configuration falls below the untuned model "
+                f"with probability {worse:.0%}"
+            )
+        return QualityForecast(Posterior(mean, sd, group.link), measured, remarks, hurts if known else None)
 
     def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
         """Training once, then prompts without demonstrations; adapters are merged before serving."""

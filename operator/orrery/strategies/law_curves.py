@@ -37,8 +37,8 @@ class FineTunedCurves(Protocol):
     def covariance(self, a: Points, b: Points) -> Array:
         """Covariance of the scores at ``a`` with those at ``b``, (a, b)."""
 
-    def probability_hurts(self, targets: Points) -> Array:
-        """P(score is worse than the untuned model's), (targets,)."""
+    def outlook(self, targets: Points) -> tuple[Array, Array, Array]:
+        """Mean, standard deviation, and P(score is worse than the untuned model's), each (targets,)."""
 
 
 class LawCurves:
@@ -123,13 +123,13 @@ class LawCurves:
         size = np.where(a.examples[:, None] == b.examples[None], 1.0, _OVER_SIZES)
         return np.asarray(alike * size * np.outer(sd_a, sd_b))
 
-    def probability_hurts(self, targets: Points) -> Array:
-        """P(score is worse than zero-shot); a half where that was not measured."""
-        if self.zero_shot is None:
-            return np.full(len(targets), 0.5)
+    def outlook(self, targets: Points) -> tuple[Array, Array, Array]:
+        """``predict``, and P(score is worse than zero-shot); a half where that was not measured."""
         mean, sd = self.predict(targets)
+        if self.zero_shot is None:
+            return mean, sd, np.full(len(targets), 0.5)
         start, error = self.zero_shot
-        return np.asarray(ndtr(self.sign * (start - mean) / np.hypot(sd, error)))
+        return mean, sd, np.asarray(ndtr(self.sign * (start - mean) / np.hypot(sd, error)))
 
     def _fit(
         self,

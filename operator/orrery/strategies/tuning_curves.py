@@ -21,7 +21,7 @@ close to what long training reaches (measured: .96 for .945, .935 for .945, .64 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -214,15 +214,38 @@ class TuningCurves:
 
     def predict(self, targets: Points) -> tuple[Array, Array]:
         """Mean and standard deviation of the score at each target, without sampling or seed noise."""
-        mean, variance = np.empty(len(targets)), np.empty(len(targets))
+        mean, sd = (np.empty(len(targets)) for _ in range(2))
+        done = 0
+        for means, own in self._blocks(targets):
+            here = slice(done, done := done + len(own))
+            mean[here], sd[here] = self._moments(means, own)
+        return mean, sd
+
+    def outlook(self, targets: Points) -> tuple[Array, Array, Array]:
+        """The same, and P(score < the untuned model's), (targets,): negative transfer.
+
+        The untuned model is each draw's start, known as well as zero-shot was measured.
+        """
+        mean, sd, hurts = (np.empty(len(targets)) for _ in range(3))
+        done = 0
+        for means, own in self._blocks(targets):
+            here = slice(done, done := done + len(own))
+            mean[here], sd[here] = self._moments(means, own)
+            lost = self.sign * (self.draws.start[:, None] - means) / np.sqrt(own + self.start_sd**2)
+            hurts[here] = self.weight @ ndtr(lost)
+        return mean, sd, hurts
+
+    def _blocks(self, targets: Points) -> Iterator[tuple[Array, Array]]:
+        """Conditional mean of each draw, (k, p), and its variance, (p,), of as many targets at a time as memory likes."""
         for i in range(0, len(targets), _BLOCK):
             part = targets.take(np.arange(i, min(i + _BLOCK, len(targets))))
             means, cross = self._means(part)
-            mean[i : i + _BLOCK] = self.weight @ means
             own = self._own_variance(part) - np.einsum("pm,mn,pn->p", cross, self.inverse, cross)
-            spread = np.maximum(self.weight @ means**2 - mean[i : i + _BLOCK] ** 2, 0.0)
-            variance[i : i + _BLOCK] = np.maximum(own, 1e-9) + spread
-        return mean, np.sqrt(variance)
+            yield means, np.maximum(own, 1e-9)
+
+    def _moments(self, means: Array, own: Array) -> tuple[Array, Array]:
+        mean = self.weight @ means
+        return mean, np.sqrt(own + np.maximum(self.weight @ means**2 - mean**2, 0.0))
 
     def tell(self, targets: Points, asked: Points, sampling_sd: Array) -> tuple[Array, Array]:
         """How far each target's mean would move (asked, targets) if ``asked`` were measured, and the means expected."""
@@ -244,21 +267,6 @@ class TuningCurves:
             out[:, i : i + _BLOCK] = linear + pull.T @ (other - self.weight @ other)
         return out
 
-    def probability_hurts(self, targets: Points) -> Array:
-        """P(score < the untuned model's), (targets,): negative transfer.
-
-        The untuned model is each draw's start, known as well as zero-shot was measured.
-        """
-        out = np.empty(len(targets))
-        for i in range(0, len(targets), _BLOCK):
-            part = targets.take(np.arange(i, min(i + _BLOCK, len(targets))))
-            means, cross = self._means(part)
-            own = self._own_variance(part) - np.einsum("pm,mn,pn->p", cross, self.inverse, cross)
-            spread = np.sqrt(np.maximum(own, 1e-9) + self.start_sd**2)
-            lost = self.sign * (self.draws.start[:, None] - means) / spread
-            out[i : i + _BLOCK] = self.weight @ ndtr(lost)
-        return out
-
     def _law(self, points: Points) -> Array:
         """The law's score of each draw at each point, (k, p)."""
         # Many configurations are one to the law: its costly part is computed once for each.
@@ -274,7 +282,10 @@ class TuningCurves:
         d = self.draws
         size, asked = np.exp(examples), np.exp(epochs)
         more = np.where(proxy > 0, 0.0, np.log(passes(size, asked)))
-        reach = rectified.curve(d.law, np.exp(examples + d.again[:, None] * more), self.link, self.chance)
+        # The curve is the costly part, and knows neither learning rate nor rank.
+        seen, place = np.unique(np.stack([examples, more], axis=1), axis=0, return_inverse=True)
+        effective = np.exp(seen[:, 0] + d.again[:, None] * seen[:, 1])
+        reach = rectified.curve(d.law, effective, self.link, self.chance)[:, place.reshape(-1)]
         amount = learning_rate + np.log(update_steps(size, asked)) + d.width[:, None] * (rank - np.log(_USUAL_RANK))
         work = _LEARNING_POWER * (amount - d.need[:, None])
         learned = d.head[:, None] - (1 - d.head[:, None]) * np.expm1(-np.exp(np.clip(work, -30, 30)))
