@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orrery.api.plan import Model
+from orrery.api.models import Model
 from orrery.api.probe import ProbeSpec, Trial
 from tests.benchmarks.grids import TASKS, Full, full_trials, plan
 from tests.benchmarks.harness import commit, machine

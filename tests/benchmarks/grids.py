@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orrery.api.load import parse_model
-from orrery.api.plan import AdaptationPlan, Model
+from orrery.api.models import Model
+from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Trial
 from orrery.local.facts import read_facts

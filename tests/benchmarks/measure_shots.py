@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orrery.api.catalogue import builtin_task
-from orrery.api.plan import Model
+from orrery.api.models import Model
 from orrery.api.probe import Fidelity, Parameter, ProbeSpec, Trial
 from orrery.api.task import Task
 from orrery.probes.data import read_task

@@ -17,7 +17,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from orrery.api.plan import AdaptationPlan, ModelFacts
+from orrery.api.models import ModelFacts
+from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Fidelity, Parameter, ProbeSpec, Report, TaskFacts, Trial, TrialResult, probe_name
 from orrery.api.probe import Outcome as TrialOutcome

@@ -38,7 +38,8 @@ from typing import Any
 import numpy as np
 
 from orrery.api.catalogue import MODELS
-from orrery.api.plan import Accelerator, ModelFacts
+from orrery.api.machines import Accelerator
+from orrery.api.models import ModelFacts
 from orrery.api.probe import Fidelity, Parameter, ProbeSpec, Trial
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, inference_flops, training_flops

@@ -63,7 +63,7 @@ def probe(spec: dict[str, Any], home: Path, **environment: str) -> Report:
 
 ASK = """
 import json, sys
-from orrery.api.plan import Model
+from orrery.api.models import (Model)
 from orrery.api.task import Task
 from orrery.probes.data import read_task
 from orrery.probes.errors import ProbeError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orrery.api.plan import Model, Precision
+from orrery.api.models import Model, Precision
 from orrery.api.probe import Outcome, ProbeSpec, Report, Trial, TrialResult, probe_name
 from orrery.probes.report import number
 from orrery.probes.session import LoadedModel, Session, Unsupported

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from orrery.api.plan import Model
+from orrery.api.models import Model
 from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.flops import Training, inference_flops
 from orrery.costs.work import Work

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orrery.api.plan import Architecture, ModelFacts
+from orrery.api.models import Architecture, ModelFacts
 from orrery.api.task import TaskType
 
 

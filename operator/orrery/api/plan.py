@@ -27,64 +27,11 @@ from orrery.api.base import (
     PositiveCount,
     refusal,
 )
+from orrery.api.machines import Accelerator, ModelCache, ProbeTemplate, Scheduling, SecretKeyRef
+from orrery.api.models import Model
 from orrery.api.quantities import Money, Number, Share, on_wire
-from orrery.api.sources import ModelSource
 from orrery.api.status import PlanStatus
 from orrery.api.task import MetricName, Task
-
-
-class Architecture(StrEnum):
-    """How a model answers."""
-
-    CAUSAL = "Causal"  #: scores or generates text
-    ENCODER = "Encoder"  #: embeds text; a head classifies it
-
-
-class ModelFacts(ApiModel):
-    """Sizes from the model's own config, so that memory and cost are known before a weight is loaded."""
-
-    parameters: PositiveCount = Field(description="Number of parameters.")
-    layers: PositiveCount | None = Field(None, description="Transformer layers.")
-    hidden_size: PositiveCount | None = Field(None, description="Width of the residual stream.")
-    heads: PositiveCount | None = Field(None, description="Attention heads.")
-    kv_heads: PositiveCount | None = Field(None, description="Key-value heads.")
-    head_size: PositiveCount | None = Field(None, description="Width of a head; hiddenSize / heads by default.")
-    intermediate_size: PositiveCount | None = Field(None, description="Width of the feed-forward network.")
-    active_parameters: PositiveCount | None = Field(
-        None, description="Parameters a token is multiplied with: fewer where experts are routed; all by default."
-    )
-    experts: PositiveCount | None = Field(None, description="Routed experts of a layer; none by default.")
-    experts_per_token: PositiveCount | None = Field(None, description="Of those, how many a token is sent to.")
-    vocabulary_size: PositiveCount | None = Field(None, description="Tokens in the vocabulary.")
-    context_length: PositiveCount | None = Field(None, description="Longest sequence in tokens.")
-
-
-class Precision(StrEnum):
-    """Bits of the weights that a model is served with, and probed with."""
-
-    BF16 = "Bf16"  #: sixteen bits, as most models are published
-    INT8 = "Int8"  #: eight bits, outliers apart (LLM.int8, arXiv 2208.07339)
-    INT4 = "Int4"  #: four bits, NF4 (QLoRA, arXiv 2305.14314)
-
-
-class Model(ApiModel):
-    """A candidate model."""
-
-    name: Name = Field(description="Name in this plan.")
-    source: ModelSource = Field(description="Exactly one source.")
-    architecture: Architecture = Field(Architecture.CAUSAL, description="Causal or Encoder.")
-    family: Annotated[str, StringConstraints(max_length=64)] | None = Field(
-        None, description="Models of one family share strength in forecasts, e.g. smollm2."
-    )
-    facts: ModelFacts | None = Field(None, description="Sizes, if known; else the first probe reports them.")
-    precision: Precision | None = Field(
-        None,
-        description="Bits of the weights, to serve and to probe with; as published by default. List a model once for each.",
-    )
-    hosted_as: Name | None = Field(
-        None,
-        description="Entry of the PriceList's hostedModels: what trains nothing is then paid for by the token.",
-    )
 
 
 def _grid_value(value: Any, info: ValidationInfo) -> str:
@@ -290,49 +237,6 @@ class Pricing(ApiModel):
     price_list_ref: PriceListRef = Field(description="The PriceList; its currency is the plan's.")
 
 
-class CapacityType(StrEnum):
-    """How capacity is bought."""
-
-    ON_DEMAND = "OnDemand"
-    SPOT = "Spot"
-
-
-class Toleration(ApiModel):
-    """As in a Pod's spec."""
-
-    key: Annotated[str, StringConstraints(max_length=253)] | None = Field(
-        None, description="Taint's key; none, with operator Exists, tolerates every taint."
-    )
-    operator: Literal["Exists", "Equal"] = Field("Equal", description="Exists ignores the value.")
-    value: Annotated[str, StringConstraints(max_length=253)] | None = Field(None, description="Taint's value.")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None, description="Taint's effect; none tolerates every effect."
-    )
-
-
-Memory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$", max_length=8)]
-#: A value in a map of labels, selectors or annotations.
-LabelText = Annotated[str, StringConstraints(max_length=1024)]
-
-
-class Accelerator(ApiModel):
-    """Hardware that probes run on and that the answer is costed for."""
-
-    name: Name = Field(description="Name in the price list and in the catalogue of accelerators, such as h100 or cpu.")
-    resource: Annotated[str, StringConstraints(max_length=253)] | None = Field(
-        None, description="Extended resource of a Pod, such as nvidia.com/gpu; none for CPUs."
-    )
-    count: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(1, description="Accelerators a probe uses.")
-    memory: Memory | None = Field(None, description="Memory of one accelerator; the catalogue's by default.")
-    capacity_type: CapacityType = Field(CapacityType.ON_DEMAND, description="Which price applies.")
-    node_selector: Annotated[dict[str, LabelText], Field(max_length=16)] = Field(
-        default_factory=dict, description="Labels of the nodes that have this hardware."
-    )
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(
-        default_factory=list, description="Taints of those nodes that probes tolerate."
-    )
-
-
 class Probing(ApiModel):
     """How measuring is done. The defaults are meant to be left alone."""
 
@@ -369,46 +273,6 @@ class Probing(ApiModel):
                 f"is {self.fidelities}: write distinct sizes in ascending order, {sorted(set(self.fidelities))}",
             )
         return self
-
-
-class Scheduling(ApiModel):
-    """Passed to the probes' Jobs."""
-
-    queue_name: Name | None = Field(None, description="Kueue LocalQueue.")
-    priority_class_name: ObjectName | None = Field(None, description="Kueue and Pod priority class.")
-    runtime_class_name: ObjectName | None = Field(None, description="Pod's runtime class.")
-
-
-class SecretKeyRef(ApiModel):
-    """A key of a Secret in the plan's namespace."""
-
-    name: ObjectName = Field(description="Secret in the plan's namespace.")
-    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = Field(
-        "token", description="Key whose value is the token."
-    )
-
-
-class ModelCache(ApiModel):
-    """A volume that keeps downloaded weights between probes."""
-
-    claim_name: ObjectName = Field(description="PersistentVolumeClaim in the plan's namespace.")
-    offline: Flag = Field(False, description="Never ask the hub; everything must be in the cache.")
-
-
-class ProbeTemplate(ApiModel):
-    """Overrides for the probes' Pods."""
-
-    image: Annotated[str, StringConstraints(max_length=512)] | None = Field(None, description="Probe image.")
-    labels: Annotated[dict[str, LabelText], Field(max_length=32)] = Field(
-        default_factory=dict, description="Further labels of the Pod."
-    )
-    annotations: Annotated[dict[str, LabelText], Field(max_length=32)] = Field(
-        default_factory=dict, description="Further annotations of the Pod."
-    )
-    cpu: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}m?$", max_length=7)] | None = Field(
-        None, description="CPU request, such as '4' or '500m'."
-    )
-    memory: Memory | None = Field(None, description="Memory request and limit, such as 16Gi.")
 
 
 class PlanSpec(ApiModel):

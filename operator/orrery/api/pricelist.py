@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from orrery.api.base import API_VERSION, ApiModel, Name, ObjectMeta, refusal
-from orrery.api.plan import CapacityType
+from orrery.api.machines import CapacityType
 from orrery.api.quantities import Money
 
 

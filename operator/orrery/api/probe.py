@@ -27,7 +27,8 @@ from orrery.api.base import (
     Text,
     Timestamp,
 )
-from orrery.api.plan import GridValue, Model, Precision
+from orrery.api.models import Model, Precision
+from orrery.api.plan import GridValue
 from orrery.api.quantities import Money, Number
 from orrery.api.task import Task
 

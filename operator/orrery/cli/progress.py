@@ -95,6 +95,13 @@ class Lines:
         return None
 
 
+class Silent(Lines):
+    """Says nothing."""
+
+    def say(self, word: str, text: str) -> None:
+        """Nothing."""
+
+
 class View(Lines):
     """The lines, and below them what is running and how much of the budget is spent and reserved."""
 

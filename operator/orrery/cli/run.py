@@ -13,7 +13,7 @@ from orrery.api.quantities import format_decimal
 from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
 from orrery.cli.prices import notes
-from orrery.cli.progress import Lines, View
+from orrery.cli.progress import Lines, Silent, View
 from orrery.cli.reading import STATE_ROOT, read_question, state_folder
 from orrery.cli.screen import answer, console, write
 from orrery.local.engine import Answer, Settings, Stop
@@ -59,11 +59,8 @@ def run(
     for note in () if options.quiet else notes(plan, question.prices):
         screen.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     stop = Stop()
-    view: Lines = (View if screen.is_terminal and not options.quiet else Lines)(
-        screen, budget, question.prices.spec.currency
-    )
-    if options.quiet:
-        view.say = lambda word, text: None  # type: ignore[method-assign]
+    kind = Silent if options.quiet else View if screen.is_terminal else Lines
+    view = kind(screen, budget, question.prices.spec.currency)
     _listen(stop, lambda: view.say("ending", "telling the probes to report what they have; once more to end at once"))
     with view:
         result = answer_plan(plan, question.prices, facts, settings, advance, view, stop)

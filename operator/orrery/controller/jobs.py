@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orrery.api.base import API_VERSION, GROUP
-from orrery.api.plan import Accelerator, Model, PlanSpec
+from orrery.api.machines import Accelerator
+from orrery.api.models import Model
+from orrery.api.plan import PlanSpec
 from orrery.api.probe import AdaptationProbe
 from orrery.api.task import Task
 

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from orrery.api.base import API_VERSION
-from orrery.api.plan import AdaptationPlan, Model, PlanSpec
+from orrery.api.models import Model
+from orrery.api.plan import AdaptationPlan, PlanSpec
 from orrery.api.probe import (
     AdaptationProbe,
     Fidelity,

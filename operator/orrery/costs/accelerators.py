@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orrery.api.plan import Accelerator
+from orrery.api.machines import Accelerator
 
 _UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 
 #: Bytes of a number in a safetensors header.
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1}

@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.costs.flops import Training
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from orrery.api.plan import Accelerator
+from orrery.api.machines import Accelerator
 from orrery.api.pricelist import PriceList, TokenPrice
 
 

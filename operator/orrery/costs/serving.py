@@ -18,7 +18,8 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import Capacity, ModelFacts, Precision, Workload
+from orrery.api.models import ModelFacts, Precision
+from orrery.api.plan import Capacity, Workload
 from orrery.api.pricelist import TokenPrice
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import touched_parameters

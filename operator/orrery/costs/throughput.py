@@ -25,7 +25,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import Training, active_parameters
 from orrery.laws.posterior import Link, Posterior

@@ -7,9 +7,7 @@ read off a measured tangent kernel.
 
 from __future__ import annotations
 
-import difflib
 from functools import cache, wraps
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +18,9 @@ from orrery.laws.accept_then_stop import LinePosterior
 from orrery.laws.observations import Curves, check_curves
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.laws.priors import shipped_prior
+from orrery.plugins import entries, nearest
+
+GROUP = "orrery.curve_laws"
 
 #: Link-scale sd of what no law explains at its own last point, besides noise.
 _UNEXPLAINED = 0.02
@@ -180,14 +181,9 @@ BUILTIN: dict[str, CurveLaw] = {
 NEEDS_KERNEL = frozenset({"NTKRectified"})
 
 
-@cache
-def _entries() -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group="orrery.curve_laws")}
-
-
 def names() -> tuple[str, ...]:
     """Names of all laws, built in and installed, sorted."""
-    return tuple(sorted({*BUILTIN, *_entries()}))
+    return tuple(sorted({*BUILTIN, *entries(GROUP)}))
 
 
 def curve_law(name: str) -> CurveLaw:
@@ -201,13 +197,12 @@ def curve_law(name: str) -> CurveLaw:
     """
     if name in BUILTIN:
         return BUILTIN[name]
-    if name not in _entries():
-        near = difflib.get_close_matches(name.lower(), [n.lower() for n in names()], n=1, cutoff=0.5)
-        hint = next((f", such as {n}" for n in names() if near and n.lower() == near[0]), "")
+    if name not in entries(GROUP):
+        hint = nearest(name, names())
         raise ValueError(f"no learning-curve law is named {name!r}; write one of: {', '.join(names())}{hint}")
     return _installed(name)
 
 
 @cache
 def _installed(name: str) -> CurveLaw:
-    return guarded(_entries()[name].load())
+    return guarded(entries(GROUP)[name].load())

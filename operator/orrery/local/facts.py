@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from orrery.api.catalogue import MODELS
-from orrery.api.plan import AdaptationPlan, Model
+from orrery.api.models import Model
+from orrery.api.plan import AdaptationPlan
 from orrery.api.sources import HuggingFaceSource
 from orrery.costs.architecture import Reading, read_folder
 from orrery.local.models import refuse_absent

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orrery.api.catalogue import builtin_model
-from orrery.api.plan import Model
+from orrery.api.models import Model
 from orrery.probes.errors import ModelError, ProbeError
 from orrery.probes.locations import SourceRoots
 

@@ -11,7 +11,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import Accelerator, Model, PlanSpec, StrategySpec
+from orrery.api.machines import Accelerator
+from orrery.api.models import Model
+from orrery.api.plan import PlanSpec, StrategySpec
 from orrery.laws import curve_laws
 from orrery.planning.designers import registry as designers
 from orrery.strategies import registry

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orrery.api.catalogue import MODELS
-from orrery.api.plan import ModelFacts, PlanSpec
+from orrery.api.models import ModelFacts
+from orrery.api.plan import PlanSpec
 from orrery.api.probe import (
     Method,
     Outcome,

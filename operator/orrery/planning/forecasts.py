@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import Model, ModelFacts, PlanSpec
+from orrery.api.models import Model, ModelFacts
+from orrery.api.plan import PlanSpec
 from orrery.api.probe import TaskFacts
 from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.accelerators import AcceleratorFacts, describe

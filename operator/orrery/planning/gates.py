@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.api.probe import Method, Outcome
 from orrery.costs.accelerators import AcceleratorFacts
 from orrery.costs.flops import Training

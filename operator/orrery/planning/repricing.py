@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orrery.api.plan import AdaptationPlan, Model
+from orrery.api.models import Model
+from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.quantities import Interval
 from orrery.costs.forecast import NOTHING, add

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.api.probe import ProbeSpec, Report, TaskFacts
 from orrery.api.quantities import Interval
 from orrery.api.status import PlanStatus

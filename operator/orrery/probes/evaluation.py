@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Outcome, TrialResult
 from orrery.api.task import MetricName, Task, TaskType
 from orrery.costs.lengths import QUANTILES

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.costs.flops import active_parameters, attention_flops
 from orrery.probes.session import LoadedModel
 from orrery.probes.trie import Sequenced, Trie, batches, build, common_prefix

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from orrery.api.catalogue import builtin_model
-from orrery.api.plan import Architecture, Model, ModelFacts, Precision
+from orrery.api.models import Architecture, Model, ModelFacts, Precision
 from orrery.api.quantities import Seconds
 from orrery.costs.architecture import read_config
 from orrery.probes.assets import model_path

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orrery.api.probe import Outcome, ProbeSpec, Report, Trial, TrialResult, probe_name
+from orrery.plugins import entries
 from orrery.probes.data import read_task
 from orrery.probes.errors import ProbeError
 from orrery.probes.facts import task_facts
@@ -22,6 +22,8 @@ from orrery.probes.report import number, write_report
 from orrery.probes.session import Measure, Session, Unsupported
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from orrery.probes.finetune.direct import Trained
 
 #: Below the bounds of ``message`` and ``error``.
@@ -30,17 +32,17 @@ MESSAGE_LENGTH = 400
 
 def measures() -> dict[str, Measure]:
     """Measurements by strategy type, from the entry points ``orrery.measures``; loaded when first used."""
-    return {point.name: _Lazy(point) for point in entry_points(group="orrery.measures")}
+    return {name: _Lazy(point) for name, point in entries("orrery.measures").items()}
 
 
 class _Lazy:
     """An entry point that is imported at the first call, so that one broken plug-in fails its own trials alone."""
 
-    def __init__(self, point: object) -> None:
+    def __init__(self, point: EntryPoint) -> None:
         self._point = point
 
     def __call__(self, session: Session, trial: Trial) -> TrialResult:
-        measure: Measure = self._point.load()  # type: ignore[attr-defined]  # an EntryPoint
+        measure: Measure = self._point.load()
         return measure(session, trial)
 
 

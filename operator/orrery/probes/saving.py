@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orrery.api.plan import Model
+from orrery.api.models import Model
 from orrery.api.probe import Outcome, ProbeSpec, Report, Trial, model_identity
 from orrery.api.task import Task
 from orrery.probes.errors import ProbeError

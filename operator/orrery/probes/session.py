@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orrery.api.plan import Architecture, ModelFacts
+from orrery.api.models import Architecture, ModelFacts
 from orrery.api.probe import ProbeSpec, Trial, TrialResult
 from orrery.api.quantities import Seconds
 

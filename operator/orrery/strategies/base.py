@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import Model, ModelFacts, Probing
+from orrery.api.models import Model, ModelFacts
+from orrery.api.plan import Probing
 from orrery.api.probe import TaskFacts, Trial, TrialResult
 from orrery.api.task import Task
 from orrery.costs.flops import Training

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from orrery.api.plan import Architecture, Model, Precision
+from orrery.api.models import Architecture, Model, Precision
 from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, training_flops

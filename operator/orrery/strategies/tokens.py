@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from orrery.api.plan import Architecture, ModelFacts
+from orrery.api.models import Architecture, ModelFacts
 from orrery.api.task import TaskType
 from orrery.costs.flops import inference_flops
 from orrery.costs.lengths import AnswerLengths, pool

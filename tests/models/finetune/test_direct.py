@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Outcome
 from orrery.api.task import TaskType
 from orrery.probes.finetune import adapters, direct

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Method, Outcome
 from orrery.probes.finetune import adapters, causal, encoder
 from orrery.probes.finetune.kernel import summary, tangent_kernel

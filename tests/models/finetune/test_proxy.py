@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Method, Outcome
 from orrery.api.task import TaskType
 from orrery.costs.flops import Training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Outcome
 from orrery.probes.models import fingerprint
 from orrery.probes.runner import measure_trial

@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from orrery.api.plan import Architecture, Model, ModelFacts
+from orrery.api.models import Architecture, Model, ModelFacts
 from orrery.api.probe import Fidelity, Method, Parameter, ProbeSpec, Trial
 from orrery.api.quantities import Seconds
 from orrery.api.task import Task, TaskType

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.api.plan import Accelerator, ModelFacts, Workload
+from orrery.api.machines import Accelerator
+from orrery.api.models import ModelFacts
+from orrery.api.plan import Workload
 from orrery.api.pricelist import PriceList
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, inference_flops, training_flops

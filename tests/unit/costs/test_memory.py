@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.costs.flops import Training
 from orrery.costs.memory import (
     ADAM,

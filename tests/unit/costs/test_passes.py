@@ -2,7 +2,8 @@
 
 import pytest
 
-from orrery.api.plan import Accelerator, ModelFacts
+from orrery.api.machines import Accelerator
+from orrery.api.models import ModelFacts
 from orrery.costs.accelerators import describe
 from orrery.costs.throughput import SETUP_PASSES, WorkKind, counted_passes, ridge
 

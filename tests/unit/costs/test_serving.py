@@ -6,7 +6,9 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from orrery.api.plan import Accelerator, Capacity, ModelFacts, Precision, Workload
+from orrery.api.machines import Accelerator
+from orrery.api.models import ModelFacts, Precision
+from orrery.api.plan import Capacity, Workload
 from orrery.api.pricelist import PriceList, TokenPrice
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, training_flops

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orrery import plugins
 from orrery.api.probe import Fidelity, Outcome, Parameter, Trial, TrialResult
 from orrery.planning.candidates import InvalidPlan, expand
 from orrery.planning.evidence import Known
@@ -26,10 +27,10 @@ pytestmark = pytest.mark.unit
 def strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strategy]:
     for path in installed(tmp_path):
         monkeypatch.syspath_prepend(path)
-    registry._entries.cache_clear()
+    plugins.entries.cache_clear()
     yield registry.get("NearestNeighbours")
     registry.get.cache_clear()
-    registry._entries.cache_clear()
+    plugins.entries.cache_clear()
 
 
 def group(*evidence: Evidence, neighbours: tuple[int, ...] = (1, 5, 15), **task: Any) -> Group:

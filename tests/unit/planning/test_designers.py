@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.api.probe import ProbeSpec, Trial, TrialResult
 from orrery.planning.advance import _assess, advance
 from orrery.planning.designers import expected_value, registry, repeats

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from orrery.api.plan import AdaptationPlan, ModelFacts
+from orrery.api.models import ModelFacts
+from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Method, Outcome, ProbeSpec, Report, TaskFacts, Trial, TrialResult, probe_name
 from orrery.costs.accelerators import describe
@@ -301,7 +302,7 @@ world_end: dict[str, ProbeRecord] = {}
 
 def describe_speed(accelerator: str) -> float:
     """Peak FLOP/s of one accelerator by name."""
-    from orrery.api.plan import Accelerator
+    from orrery.api.machines import Accelerator
 
     return describe(Accelerator(name=accelerator)).peak_flops
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
 from orrery.planning.designers.base import Designer
+from orrery.plugins import entries
 
 GROUP = "orrery.designers"
 
@@ -14,14 +14,9 @@ class UnknownDesigner(ValueError):  # noqa: N818  # reads as what happened
     """No designer of this name is installed; the message names those that are."""
 
 
-@cache
-def _entries() -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group=GROUP)}
-
-
 def installed() -> tuple[str, ...]:
     """Names of the installed designers, sorted."""
-    return tuple(sorted(_entries()))
+    return tuple(entries(GROUP))
 
 
 @cache
@@ -31,7 +26,7 @@ def get(name: str) -> Designer:
     Raises:
         UnknownDesigner: with those that are installed.
     """
-    entry = _entries().get(name)
+    entry = entries(GROUP).get(name)
     if entry is None:
         raise UnknownDesigner(f"'{name}': write {' or '.join(installed())}, or leave it out for ExpectedValue")
     designer: Designer = entry.load()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.api.task import MetricName, Task
 from orrery.probes.evaluation import Evaluation
 from orrery.probes.likelihood import Meter

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Trial, TrialResult
 from orrery.api.task import TaskType
 from orrery.costs.flops import Training, inference_flops, training_flops

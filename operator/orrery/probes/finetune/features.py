@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.probes.finetune.cache import remembered
 from orrery.probes.finetune.encoder import MAX_TOKENS, in_length_order, pad_right
 from orrery.probes.likelihood import Meter

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Outcome, Trial, TrialResult
 from orrery.costs.flops import Training, training_flops
 from orrery.probes.finetune import adapters, causal, encoder

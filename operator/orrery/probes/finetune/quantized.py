@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.probes.finetune.cache import remembered
 from orrery.probes.session import LoadedModel, Session, Unsupported
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.plan import Model
+from orrery.api.models import Model
 from orrery.api.probe import Trial
 from orrery.api.task import Task
 from orrery.costs.flops import Training

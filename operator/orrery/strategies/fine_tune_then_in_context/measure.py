@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from orrery.api.plan import Architecture
+from orrery.api.models import Architecture
 from orrery.api.probe import Trial, TrialResult
 from orrery.probes.evaluation import evaluate
 from orrery.probes.finetune.direct import LORA, tuned

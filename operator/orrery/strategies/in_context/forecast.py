@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from orrery.api.plan import Architecture, Model
+from orrery.api.models import Architecture, Model
 from orrery.api.task import Task
 from orrery.costs.flops import Training
 from orrery.costs.work import Work

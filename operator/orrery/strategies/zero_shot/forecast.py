@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orrery.api.plan import Architecture, Model
+from orrery.api.models import Architecture, Model
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training
 from orrery.costs.work import Work
