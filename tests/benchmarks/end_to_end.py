@@ -40,13 +40,13 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from orrery.api.probe import TrialResult
+from orrery.laws.posterior import Z90
 from orrery.planning.types import ProbeRecord, Step
 from tests.benchmarks import exhaustive, harness
 from tests.benchmarks.grids import TASKS, full_trials, plan
 from tests.benchmarks.recorded import World, answer, flops, seconds
 from tests.benchmarks.replay import at_equal_money, item_scores
 
-Z90 = 1.6448536269514722
 SPLITS = 1000
 #: Named in the summary: the designer in plans.
 RIVALS = {"random": "Random", "uniform": "Uniform", "halving": "SuccessiveHalving"}

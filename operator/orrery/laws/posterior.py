@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 #: Shares are clipped this far from 0 and 1 before the logit: half an item in a thousand.
 SHARE_MARGIN = 5e-4
 
+#: Half the width of a 90 % interval of a normal distribution, in standard deviations.
+Z90 = 1.6448536269514722
+
 
 class Link(StrEnum):
     """The scale on which errors are roughly normal."""

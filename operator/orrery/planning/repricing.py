@@ -20,13 +20,10 @@ from orrery.api.pricelist import PriceList
 from orrery.api.quantities import Interval
 from orrery.costs.forecast import NOTHING, add
 from orrery.costs.prices import Prices
-from orrery.laws.posterior import Array, Link, Posterior
+from orrery.laws.posterior import Z90, Array, Link, Posterior
 from orrery.planning.decision import Decision, decide
 from orrery.planning.forecasts import Columns, link_of
 from orrery.planning.types import ResultRow
-
-#: Half the width of a 90 % interval, in standard deviations.
-_Z90 = 1.6448536269514722
 
 
 class NeedsAdvance(ValueError):  # noqa: N818  # reads as what happened
@@ -138,4 +135,4 @@ def _posterior(intervals: Sequence[Interval | None], link: Link, factors: Array 
     none = values[:, 0] <= 0 if link is Link.LOG else np.zeros(len(values), dtype=np.bool_)
     middle, lower, upper = link.forward(np.maximum(values, NOTHING) if link is Link.LOG else values).T
     mean = np.where(none, np.log(NOTHING), middle)
-    return Posterior(mean, np.where(none, 0.0, np.maximum(upper - lower, 0.0) / (2 * _Z90)), link)
+    return Posterior(mean, np.where(none, 0.0, np.maximum(upper - lower, 0.0) / (2 * Z90)), link)

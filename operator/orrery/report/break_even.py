@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from orrery.api.plan import Goal
 from orrery.api.quantities import Interval
+from orrery.laws.posterior import Z90
 from orrery.planning.types import ResultRow
 
 _DRAWS = 4_000
-#: Quantile of the normal at the bounds of a 90 percent interval.
-_Z90 = 1.6448536269514722
 _RANK = {"Recommended": 0, "Alternative": 1}
 
 
@@ -98,5 +97,5 @@ def _per(interval: Interval, requests: float) -> Interval:
 def _draw(interval: Interval, normal: NDArray[np.float64]) -> NDArray[np.float64]:
     if interval.median <= 0 or interval.lower <= 0:
         return np.full_like(normal, max(interval.median, 0.0))
-    sd = np.log(interval.upper / interval.lower) / (2 * _Z90)
+    sd = np.log(interval.upper / interval.lower) / (2 * Z90)
     return np.asarray(interval.median * np.exp(sd * normal), dtype=np.float64)
