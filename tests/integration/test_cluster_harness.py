@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,11 @@ from tests.cluster import Cluster, ClusterError, ExternalCluster, KubeletOptions
 from tests.cluster.crds import install_crds
 from tests.cluster.programs import REPOSITORY
 from tests.cluster.rest import ApiError
+from tests.integration.operators import until
 
 pytestmark = pytest.mark.integration
 
 ISOLATED = os.geteuid() == 0  # otherwise Pods are plain processes: no mounts of their own, no process 1
-
-
-def until(check: Callable[[], Any], seconds: float = 30) -> Any:
-    """The first true value of `check`; fails the test when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = check()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not true within {seconds} s: {check}")
 
 
 def container(script: str, **fields: Any) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_as_the_charts_pod_it_answers_by_its_watches(simulating: Cluster, space:
     try:
         run("-n", "orrery-system", "wait", "--for=condition=Available", "deployment/orrery", "--timeout=100s")
         space.apply(plan(prices="shared"))
-        found = space.answered(seconds=110)  # sooner than its first comparison with a list
+        found = space.answered(seconds=110, patience=1)  # sooner than its first comparison with a list
         assert found["status"]["phase"] == "Answered"
     finally:
         print(run("-n", "orrery-system", "logs", "deployment/orrery", "--tail=50"))
