@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orrery.cli import completion
-
-
-class Output(StrEnum):
-    """What is written to standard output; progress and errors go to standard error."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-Files = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="PLAN...",
-        help="Plan, and price lists; one file may hold several documents.",
-        autocompletion=completion.plan_files,
-    ),
-]
-Prices = Annotated[
-    list[Path] | None,
-    typer.Option("--prices", metavar="FILE", help="A file with the PriceList.", autocompletion=completion.plan_files),
-]
-Claims = Annotated[list[str] | None, typer.Option("--pvc", metavar="CLAIM=DIR", help="Folder of a volume claim.")]
-ConfigMaps = Annotated[
-    list[str] | None, typer.Option("--configmap", metavar="NAME=DIR", help="Folder with the keys of a ConfigMap.")
-]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="Form of standard output.")]
-StateOption = Annotated[
-    Path | None, typer.Option("--state", metavar="DIR", help="State folder; .orrery/NAMESPACE/NAME by default.")
-]
+from orrery.cli.options import Claims, ConfigMaps, Files, Output, OutputOption, Prices, StateOption
 
 
 def validate(

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from orrery.api.quantities import Interval, format_decimal
-from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
+from orrery.cli.options import Output
 from orrery.cli.prices import notes as price_notes
 from orrery.cli.reading import read_question
 from orrery.cli.screen import configuration, console, cost, facts, listing, quality, section, write

@@ -16,9 +16,9 @@ from orrery.api.pricelist import PriceList
 from orrery.api.quantities import format_decimal
 from orrery.api.status import PlanStatus
 from orrery.cli import fleet
-from orrery.cli.commands import Output
 from orrery.cli.estimate import candidates
 from orrery.cli.failures import Exit, without_extra
+from orrery.cli.options import Output
 from orrery.cli.reading import state_folder
 from orrery.cli.screen import answer, configuration, console, cost, facts, figure, listing, quality, section, write
 from orrery.local.files import StateError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orrery.cli.commands import Output, OutputOption
+from orrery.cli.options import Output, OutputOption
 
 if TYPE_CHECKING:
     from orrery.api.plan import AdaptationPlan

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orrery.api.quantities import format_decimal
-from orrery.cli.commands import Output
 from orrery.cli.failures import Exit
+from orrery.cli.options import Output
 from orrery.cli.prices import notes
 from orrery.cli.progress import Lines, Silent, View
 from orrery.cli.reading import STATE_ROOT, read_question, state_folder

@@ -17,7 +17,7 @@ from rich.text import Text
 from orrery.api import yamltext
 from orrery.api.quantities import Interval
 from orrery.api.status import Choice, PlanStatus
-from orrery.cli.commands import Output
+from orrery.cli.options import Output
 from orrery.planning.reasons import amount
 
 #: Width of tables that go to a file or a pipe.

@@ -9,8 +9,8 @@ from typing import Any
 
 from orrery.api.load import KINDS, ManifestError, Manifests, load
 from orrery.api.plan import AdaptationPlan
-from orrery.cli.commands import Output
 from orrery.cli.failures import Exit, describe
+from orrery.cli.options import Output
 from orrery.cli.reading import plan_file, read_roots, with_absolute_paths
 from orrery.cli.screen import console, write
 from orrery.local.facts import read_facts

@@ -15,7 +15,7 @@ from orrery.api.machines import Accelerator
 from orrery.api.models import Model
 from orrery.api.plan import PlanSpec, StrategySpec
 from orrery.laws import curve_laws
-from orrery.planning.designers import registry as designers
+from orrery.planning import designer_names as designers
 from orrery.strategies import registry
 from orrery.strategies.base import Strategy
 from orrery.strategies.trials import check_value
@@ -82,7 +82,7 @@ def expand(spec: PlanSpec) -> Space:
             exclusions, or more candidates than can be forecast.
     """
     try:
-        designers.get(spec.probing.designer)
+        designers.entry(spec.probing.designer)
     except designers.UnknownDesigner as e:
         raise InvalidPlan(f"spec.probing.designer is {e}") from None
     if spec.probing.predictor not in PREDICTORS:

@@ -19,12 +19,10 @@ from orrery.probes.facts import task_facts
 from orrery.probes.locations import SourceRoots
 from orrery.probes.memory import PeakMemory
 from orrery.probes.report import number, write_report
-from orrery.probes.session import Measure, Session, Unsupported
+from orrery.probes.session import Measure, Session, Tuned, Unsupported
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
-
-    from orrery.probes.finetune.direct import Trained
 
 #: Below the bounds of ``message`` and ``error``.
 MESSAGE_LENGTH = 400
@@ -51,7 +49,7 @@ def run(
     report_path: Path,
     roots: SourceRoots | None = None,
     strategies: dict[str, Measure] | None = None,
-    keep: Callable[[Session], Callable[[Trained], None]] | None = None,
+    keep: Callable[[Session], Callable[[Tuned], None]] | None = None,
 ) -> Report:
     """Measure everything that ``spec`` asks for and write the report; returns what was written.
 

@@ -25,11 +25,10 @@ from orrery.api.task import Task
 from orrery.probes.errors import ProbeError
 from orrery.probes.locations import SourceRoots
 from orrery.probes.pool import pool_of
-from orrery.probes.session import Example, Session
+from orrery.probes.session import Example, Session, Tuned
 
 if TYPE_CHECKING:
     from orrery.probes.evaluation import Evaluation
-    from orrery.probes.finetune.direct import Trained
 
 MANIFEST, PROMPT = "orrery.json", "prompt.json"
 FORMAT = "orrery.dev/trained/v1"
@@ -110,7 +109,7 @@ def _manifest(spec: ProbeSpec, report: Report, sessions: Sequence[Session], kind
     }
 
 
-def _save(session: Session, trained: Trained, folder: Path) -> str:
+def _save(session: Session, trained: Tuned, folder: Path) -> str:
     from safetensors.torch import save_file
 
     from orrery.probes.finetune.adapters import save_adapters

@@ -12,8 +12,7 @@ from orrery.api.quantities import Seconds
 
 if TYPE_CHECKING:
     import torch
-
-    from orrery.probes.finetune.direct import Trained
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,13 @@ class LoadedModel:
     problem: str | None = None  #: why its sizes are uncertain
 
 
+class Tuned(Protocol):
+    """A tuned model, as it is handed on before it is taken apart again."""
+
+    model: LoadedModel
+    head: nn.Linear | None  #: an encoder's classification head
+
+
 @dataclass
 class Session:
     """One probe's run: everything its trials share."""
@@ -59,7 +65,7 @@ class Session:
     spec: ProbeSpec
     data: TaskData
     model: LoadedModel
-    keep: Callable[[Trained], None] | None = None  #: is handed every tuned model before it is taken apart again
+    keep: Callable[[Tuned], None] | None = None  #: is handed every tuned model before it is taken apart again
 
 
 class Measure(Protocol):

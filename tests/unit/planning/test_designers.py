@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from orrery.api.models import ModelFacts
 from orrery.api.probe import ProbeSpec, Trial, TrialResult
+from orrery.planning import designer_names
 from orrery.planning.advance import _assess, advance
-from orrery.planning.designers import expected_value, registry, repeats
+from orrery.planning.designers import expected_value, repeats
 from orrery.planning.designers.expected_value import _Search
 from orrery.planning.designers.scene import Scene
 from orrery.planning.reservation import Purse
@@ -78,7 +79,7 @@ def sizes(records: Sequence[ProbeRecord]) -> dict[int, int]:
 
 
 def test_the_designers_are_found() -> None:
-    assert set(NAMED) <= set(registry.installed())
+    assert set(NAMED) <= set(designer_names.installed())
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from orrery.api.plan import AdaptationPlan
-from orrery.cli.commands import Output
 from orrery.cli.explain import explain
 from orrery.cli.fleet import as_document, of_answer
+from orrery.cli.options import Output
 from orrery.local.publish import publish, write_inputs
 from orrery.planning.advance import advance
 from orrery.planning.fleet import SHARES, Fleet

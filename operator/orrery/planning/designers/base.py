@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from orrery.planning.designers.scene import Scene
 from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
-
-if TYPE_CHECKING:
-    from orrery.planning.designers.scene import Scene
 
 
 @dataclass(frozen=True)
