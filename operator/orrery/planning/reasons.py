@@ -42,7 +42,8 @@ class Reasons:
     columns: Columns
     decision: Decision
     currency: str
-    quality: Array
+    quality: Array  #: expected, by which candidates are compared
+    median: Array  #: of the quality: what tables show, and what stands beside its bounds
     cost: Array
     bounds: tuple[Array, Array]  #: of the quality, with 90 %
     reaches: Array  #: P(quality is good enough)
@@ -57,6 +58,7 @@ class Reasons:
             decision,
             currency,
             expected_quality(columns.quality),
+            columns.quality.median(),
             columns.total.median(),
             columns.quality.interval(0.9),
             quality_probability(objective, sense(metric), columns.quality),
@@ -77,7 +79,7 @@ class Reasons:
 
     def why_chosen(self, i: int) -> str:
         """What the answer rests on."""
-        q, c = quality_text(self.metric, float(self.quality[i])), amount(float(self.cost[i]))
+        q, c = quality_text(self.metric, float(self.median[i])), amount(float(self.cost[i]))
         how = "measured in full" if self.columns.measured[i] else "forecast"
         asked = float(self.objective.confidence)
         constraints = self._constraints()
@@ -112,7 +114,7 @@ class Reasons:
             lower, upper = (float(v[i]) for v in self.bounds)
             parts.append(
                 f"meets {o.min_quality} with {self.reaches[i]:.0%}, {asked:.0%} asked "
-                f"(quality {quality_text(self.metric, float(self.quality[i]))}, {lower:.3f} to {upper:.3f})"
+                f"(quality {quality_text(self.metric, float(self.median[i]))}, {lower:.3f} to {upper:.3f})"
             )
         if o.max_total_cost is not None and self.cost[i] > float(o.max_total_cost):
             over = float(self.cost[i]) - float(o.max_total_cost)

@@ -69,8 +69,8 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
     )
     return (
         f'<p class="answer">{sentence}</p><p>{escape(best.message[:1].upper() + best.message[1:])}</p><dl class="cards">{cards}</dl>'
-        '<p class="note">Figures are medians, and the ranges hold the true value with 90 %; sentences give the expected '
-        "quality, which differs from the median where the forecast is wide.</p>"
+        '<p class="note">Figures are medians, and the ranges hold the true value with 90 %; candidates are compared by '
+        "their expected quality, which differs from the median where the forecast is wide.</p>"
     )
 
 

@@ -72,6 +72,14 @@ def test_the_cheapest_that_is_surely_good_enough() -> None:
     )
 
 
+def test_a_sentence_and_the_table_say_the_same_quality() -> None:
+    o, c = objective(), columns([0.95, 0.91], [1, 2], sd=[0.4, 0.8])
+    why = reasons(o, c, decide(o, ACCURACY, c))
+    assert expected_quality(c.quality)[1] < 0.9, "the expected quality of a wide forecast is below its median"
+    assert "quality 0.950 (forecast)" in why.why_chosen(0)
+    assert "(quality 0.910, 0.7" in why.rejected_because(1)
+
+
 def test_equals_are_told_as_equals() -> None:
     o, c = objective(), columns([0.93, 0.90, 0.93, 0.95], [5, 5.001, 5.001, 5.002])
     d = decide(o, ACCURACY, c)
