@@ -20,6 +20,7 @@ little too uncertain.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,6 +62,11 @@ _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 _TWICE = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
 
 
+#: Forecasts of a fit, and designs, of at most so many numbers are kept: a plan with many models asks for the same ones again
+#: and again.
+_REMEMBERED_SIZE = 64
+
+
 @dataclass(frozen=True)
 class _Beliefs:
     """Normal prior of (level, gain) for each curve: the population's, or what the rest of its group leaves open."""
@@ -84,6 +90,7 @@ class ShotsPosterior:
     _within: Array = field(repr=False)  # (t, n, c) component weights given the deviation sd
     _mean: Array = field(repr=False)  # (t, n, c, 3)
     _cov: Array = field(repr=False)  # (t, n, c, 6)
+    _predicted: dict[tuple[bytes, int | None], Posterior] = field(default_factory=dict, repr=False, compare=False)
 
     def predict(self, shots: ArrayLike, *, items: int | None = None) -> Posterior:
         """Accuracy at each number of shots, shape (n, p), on the logit scale.
@@ -95,10 +102,16 @@ class ShotsPosterior:
             ValueError: negative or non-finite shots; items below 1.
         """
         k = _inputs.within("shots", _inputs.vector("shots", shots), 0, np.inf, "give 0 or more demonstrations")
-        basis = design(k)
-        second = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], -1) * _TWICE
-        first_of = basis.transpose(0, 2, 1).reshape(3 * len(COMPONENTS), k.size)
-        second_of = second.transpose(0, 2, 1).reshape(6 * len(COMPONENTS), k.size)
+        asked = k.tobytes(), items
+        if (known := self._predicted.get(asked)) is not None:
+            return known
+        found = self._predict(k, items)
+        if found.mean.size <= _REMEMBERED_SIZE:
+            self._predicted[asked] = found
+        return found
+
+    def _predict(self, k: Array, items: int | None) -> Posterior:
+        first_of, second_of = _carriers_of(k.tobytes()) if k.size <= _REMEMBERED_SIZE else _carriers(k)
         n = len(self.weights)
         mean = np.zeros((n, k.size))
         square = np.zeros((n, k.size))
@@ -150,6 +163,19 @@ class ShotsPosterior:
         own = np.broadcast_to((k > 0) * deviation**2, noise.shape)
         pull = own / np.where(own > 0, own + noise, 1.0)
         return pull, own * (1 - pull), score
+
+
+def _carriers(k: Array) -> tuple[Array, Array]:
+    """What turns first and second moments of all components' coefficients into those of their curves at ``k``."""
+    basis = design(k)
+    second = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], -1) * _TWICE
+    first_of = basis.transpose(0, 2, 1).reshape(3 * len(COMPONENTS), k.size)
+    return first_of, second.transpose(0, 2, 1).reshape(6 * len(COMPONENTS), k.size)
+
+
+@lru_cache(maxsize=64)
+def _carriers_of(k: bytes) -> tuple[Array, Array]:
+    return _carriers(np.frombuffer(k))
 
 
 def fit(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,12 @@ class Decision:
     utility: Array  #: (N,) what the goal maximises; -inf for rejected candidates
     ranking: NDArray[np.intp]  #: candidates that were not rejected, best first
     frontier: NDArray[np.intp]  #: not dominated in expected quality and cost, cheapest first
-    best_probability: float | None  #: P(no other admissible candidate is better)
+    _contest: Callable[[], float | None] = field(repr=False)
+
+    @cached_property
+    def best_probability(self) -> float | None:
+        """P(no other admissible candidate is better); drawn when it is asked for, since most decisions are only imagined."""
+        return self._contest()
 
 
 def sense(metric: Metric) -> float:
@@ -126,7 +133,7 @@ def decide(objective: Objective, metric: Metric, columns: Columns) -> Decision:
         utility,
         ranking,
         _frontier(sign * quality, cost, allowed),
-        _best_probability(objective, sign, columns, chosen, ranking),
+        partial(_best_probability, objective, sign, columns, chosen, ranking),
     )
 
 

@@ -18,6 +18,7 @@ its own, a share of the points by which standard deviations shrink: that of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +59,29 @@ class Stakes:
 
     def utility(self, index: NDArray[np.intp], mean: Array, sd: Array) -> Array:
         """Points of candidates ``index`` for link-scale means and sds that broadcast to (..., len(index))."""
-        out = np.broadcast_to(self.fixed[index], np.broadcast_shapes(mean.shape, sd.shape)).copy()
+        out = self.fixed[index]
         if self.points:
             quality = mean + sd**2 / 2 if self.log_points else mean_on_metric(mean, sd, self.link)
-            out += self.sign * self.points * quality
+            out = out + self.sign * self.points * quality
         if self.threshold is not None:
             miss = ndtr(self.sign * (self.threshold - mean) / np.maximum(sd, 1e-9))
-            out -= self.price * miss
+            out = out - self.price * miss
+        return out if self.points or self.threshold is not None else np.broadcast_to(out, np.broadcast(mean, sd).shape)
+
+    @cached_property
+    def now(self) -> Array:
+        """(n,) points of every candidate as it is forecast; -inf for those that are rejected."""
+        return self._of_all(self.mean, self.sd)
+
+    @cached_property
+    def hope(self) -> Array:
+        """(n,) the same, were its quality three sd better than its forecast and certain."""
+        return self._of_all(self.mean + self.sign * 3.0 * self.sd, np.full_like(self.sd, 1e-6))
+
+    def _of_all(self, mean: Array, sd: Array) -> Array:
+        index = np.flatnonzero(self.allowed)
+        out = np.full(len(self.allowed), -np.inf)
+        out[index] = self.utility(index, mean[index], sd[index])
         return out
 
 
@@ -141,15 +158,12 @@ def worth(s: Stakes, index: NDArray[np.intp], shifts: Array) -> list[Worth]:
     mean, sd = s.mean[index], s.sd[index]
     left = np.sqrt(np.maximum(sd**2 - shifts**2, 1e-8))  # (p, n)
     clarity = np.maximum(sd - left, 0.0) @ s.weight[index]
-    rest = s.allowed.copy()
-    rest[index] = False
-    other = np.flatnonzero(rest)
-    best_other = float(s.utility(other, s.mean[other], s.sd[other]).max()) if len(other) else -np.inf
-    best_other = max(best_other, s.nothing)
+    others = s.now.copy()
+    others[index] = -np.inf
+    best_other = max(float(others.max()), s.nothing)
     # Only candidates that could come out on top matter: bounded by three sd of optimism.
-    now = s.utility(index, mean, sd)
-    hope = s.utility(index, mean + s.sign * 3.0 * sd, np.full_like(sd, 1e-6))
-    live = np.flatnonzero(hope >= max(float(now.max()), best_other))
+    hope = s.hope[index]
+    live = np.flatnonzero(hope >= max(float(s.now[index].max()), best_other))
     if len(live) > _MOST_RIVALS:
         live = live[np.argsort(-hope[live], kind="stable")[:_MOST_RIVALS]]
     if not len(live):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from statistics import fmean
 
 import numpy as np
@@ -101,8 +102,7 @@ class _Search:
         closed: set[str] = set()  # models whose next probe does not fit the budget
         while True:
             columns, decision = self._believe()
-            waiting = busy(scene.known, start) | closed
-            options = [o for o in self._options(columns, decision) if o.model not in waiting]
+            options = self._options(columns, decision, self._models - busy(scene.known, start) - closed)
             best = self._best(options)
             if first is None:
                 first = best
@@ -162,24 +162,28 @@ class _Search:
             self._proposed[key] = [*plugin.proposals(view), *again]
         return self._proposed[key]
 
-    def _options(self, columns: Columns, decision: Decision, only: str | None = None) -> list[Valued]:
-        """Every trial any strategy proposes, with its value over all candidates of its model."""
+    @cached_property
+    def _models(self) -> set[str]:
+        """Models that may be asked something."""
+        return {g.model.name for g in self.scene.space.groups} - set(self.scene.known.lost_models)
+
+    def _options(self, columns: Columns, decision: Decision, models: set[str]) -> list[Valued]:
+        """Every trial that any strategy proposes for these models, with its value over all candidates of its model."""
         scene = self.scene
         stakes = value.stakes(scene.spec.objective, columns, decision, sense(scene.spec.task.metric))
-        out: list[Valued] = []
-        for model in sorted({g.model.name for g in scene.space.groups}):
-            if (only is None or model == only) and model not in scene.known.lost_models:
-                out += self._model_options(model, stakes)
-        return out
+        return [o for model in sorted(models) for o in self._model_options(model, stakes)]
 
     def _model_options(self, model: str, stakes: value.Stakes) -> list[Valued]:
+        found = self._proposed_for(model)
+        worths = value.worth(stakes, found.index, found.shifts)
+        return [replace(o, worth=w) for o, w in zip(found.options, worths, strict=True)]
+
+    def _proposed_for(self, model: str) -> _Assembled:
         more = self._imagined.get(model, [])
         key = model, len(more)
         if key not in self._assembled:
             self._assembled[key] = self._assemble(model, more)
-        found = self._assembled[key]
-        worths = value.worth(stakes, found.index, found.shifts)
-        return [replace(o, worth=w) for o, w in zip(found.options, worths, strict=True)]
+        return self._assembled[key]
 
     def _assemble(self, model: str, more: Sequence[Evidence]) -> _Assembled:
         """Merges the proposals of a model's groups by trial: one zero-shot bears on all of them."""
@@ -270,11 +274,11 @@ class _Search:
         while candidate is not None and batch.add(candidate.option):
             top = max(top, candidate.worth, key=lambda w: w.points)
             self._imagine(batch.model, batch.accelerator, candidate.option.trial, candidate.expected_score)
-            if batch.full:
+            if batch.full or not self._proposed_for(batch.model).options:
                 break
             left = [
                 o
-                for o in self._options(*self._believe(), only=batch.model)
+                for o in self._options(*self._believe(), {batch.model})
                 if o.option.accelerator == batch.accelerator
                 and o.option.seconds <= batch.spare
                 and self._pays(o, load=False)
