@@ -36,22 +36,23 @@ def active_parameters(facts: ModelFacts) -> float:
     return float(facts.active_parameters or facts.parameters)
 
 
-def touched_parameters(facts: ModelFacts, tokens: float) -> float:
+def touched_parameters(facts: ModelFacts, tokens: ArrayLike) -> Array:
     """Parameters that are read for a pass over ``tokens`` tokens: of routed experts all that any of them is sent to.
 
     Tokens choose k of E experts evenly and for themselves, so that a share ``1 - (1 - k/E)^n`` is chosen by n of them. A
     batch of a sparse model therefore gains less than one of a dense model until every expert is read.
 
     >>> mixtral = ModelFacts(parameters=47_000_000_000, active_parameters=13_000_000_000, experts=8, experts_per_token=2)
-    >>> [round(touched_parameters(mixtral, n) / 1e9, 1) for n in (1, 4, 64)]
+    >>> (touched_parameters(mixtral, [1, 4, 64]) / 1e9).round(1).tolist()
     [13.0, 32.7, 47.0]
     """
+    n = np.maximum(np.asarray(tokens, dtype=np.float64), 1.0)
     active = active_parameters(facts)
     if not facts.experts or not facts.experts_per_token or facts.experts_per_token >= facts.experts:
-        return active
+        return np.full_like(n, active)
     idle = 1.0 - facts.experts_per_token / facts.experts
     routed = max(facts.parameters - active, 0.0) / idle
-    return float(active + routed * (idle - idle ** max(tokens, 1.0)))
+    return np.asarray(active + routed * (idle - idle**n))
 
 
 def attention_flops(facts: ModelFacts, sequence_tokens: ArrayLike) -> Array:

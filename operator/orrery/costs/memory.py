@@ -76,8 +76,18 @@ def memory_sd(facts: ModelFacts) -> float:
 
 
 def feed_forward(facts: ModelFacts) -> float:
-    """Width of the feed-forward network; without it, 3.5 widths, between a gated network's and a plain one's."""
-    return float(facts.intermediate_size or 3.5 * width_of(facts))
+    """Width of the feed-forward network that a token passes, of routed experts all it is sent to; without any width 3.5 d.
+
+    >>> mixtral = ModelFacts(parameters=46_702_792_704, active_parameters=12_748_070_912, experts=8, experts_per_token=2,
+    ...                      layers=32, hidden_size=4096, heads=32, kv_heads=8, intermediate_size=14336, vocabulary_size=32_000)
+    >>> round(feed_forward(mixtral) / 14336, 2)
+    2.0
+    """
+    d = width_of(facts)
+    if facts.experts and facts.active_parameters and shape_known(facts):
+        active = facts.active_parameters - float(facts.vocabulary_size or 0) * d
+        return max(active / layers_of(facts) - attention_parameters(facts), d) / (3.0 * d)
+    return float(facts.intermediate_size or 3.5 * d)
 
 
 def kv_width(facts: ModelFacts) -> float:
@@ -87,8 +97,20 @@ def kv_width(facts: ModelFacts) -> float:
     return float((facts.kv_heads or heads) * head)
 
 
+def attention_parameters(facts: ModelFacts) -> float:
+    """Parameters of a layer's four projections: queries, keys, values, output."""
+    d, heads = width_of(facts), facts.heads or 1
+    return 2.0 * d * (heads * (facts.head_size or d / heads) + kv_width(facts))
+
+
 def linear_parameters(facts: ModelFacts) -> float:
-    """Parameters that are not embeddings: what is quantised, and what adapters are put on."""
+    """Parameters of the linear layers: what is quantised, and what adapters are put on.
+
+    Routed experts are none: transformers (from 5 on) holds those of a layer as one tensor, which bitsandbytes leaves in 16
+    bits and which has no name that peft could put an adapter on.
+    """
+    if facts.experts:
+        return layers_of(facts) * attention_parameters(facts)
     return max(facts.parameters - float(facts.vocabulary_size or 0) * width_of(facts), 0.5 * facts.parameters)
 
 
@@ -99,15 +121,15 @@ def gated(facts: ModelFacts) -> bool:
     ...                  vocabulary_size=30_522))
     False
     """
-    if not (shape_known(facts) and facts.intermediate_size):
+    if facts.experts or not (shape_known(facts) and facts.intermediate_size):
         return True
     d = width_of(facts)
-    left = linear_parameters(facts) / layers_of(facts) - 2.0 * d * (d + kv_width(facts))
+    left = linear_parameters(facts) / layers_of(facts) - attention_parameters(facts)
     return left > 2.5 * d * feed_forward(facts)
 
 
 def adapter_parameters(facts: ModelFacts, rank: ArrayLike) -> Array:
-    """Trained parameters of rank-r adapters on every projection of every layer: r x (inputs + outputs) of each.
+    """Trained parameters of rank-r adapters on every linear layer: r x (inputs + outputs) of each; attention's with experts.
 
     >>> llama = ModelFacts(parameters=8_030_261_248, layers=32, hidden_size=4096, heads=32, kv_heads=8,
     ...                    intermediate_size=14336, vocabulary_size=128_256)
@@ -117,7 +139,8 @@ def adapter_parameters(facts: ModelFacts, rank: ArrayLike) -> Array:
     d, ff, kv = width_of(facts), feed_forward(facts), kv_width(facts)
     q = (facts.heads or 1) * (facts.head_size or d / (facts.heads or 1))
     attention = 2 * (d + q) + 2 * (d + kv)
-    return np.asarray(rank, dtype=np.float64) * (attention + 3 * (d + ff)) * layers_of(facts)
+    network = 0.0 if facts.experts else 3 * (d + ff)
+    return np.asarray(rank, dtype=np.float64) * (attention + network) * layers_of(facts)
 
 
 def frozen_bytes(facts: ModelFacts, training: Training) -> float:

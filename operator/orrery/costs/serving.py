@@ -79,7 +79,7 @@ def serve(
     if workload.prompt_caching and work.request_shared_tokens is not None:
         kept = 1.0 - work.request_shared_tokens / np.maximum(work.request_input_tokens, 1.0)
     reading = Posterior(prefill.mean + np.log(np.maximum(kept, 1e-3)), prefill.sd, Link.LOG)
-    weights = BYTES[precision] * touched_parameters(facts, float(workload.batch_size) if generated else 1.0)
+    weights = BYTES[precision] * float(touched_parameters(facts, float(workload.batch_size) if generated else 1.0))
     context = work.request_input_tokens + work.request_output_tokens / 2.0
     cache = np.asarray(kv_cache_bytes(facts, context))
     b, out = float(workload.batch_size), work.request_output_tokens

@@ -3,10 +3,10 @@
 A forward (and backward) pass over n tokens takes as long as one over n + r tokens would at full speed: r is the roofline's
 ridge, peak / bandwidth (Williams et al. 2009), since a pass reads every weight once however few tokens it is for; on CPUs
 what the framework does between kernels sets a floor. So ``effort = FLOPs + r x FLOPs a token x passes`` is what speed is a
-ratio to. Kernels are started a layer at a time, so a narrow layer costs no less than ``_LAYER_PARAMETERS`` would
-(``counted_passes``), and full fine-tuning's optimizer, which moves all weights and their state through memory once a step,
-has a longer ridge. In this form throughput saturates in the batch, as the log fit of arXiv 2408.04693 does over the batches it saw
-(``moe_throughput``).
+ratio to. Kernels are started a layer at a time, so a narrow layer costs no less than ``_LAYER_PARAMETERS`` would; of routed
+experts a pass reads all that any of its tokens is sent to (``counted_passes``); and full fine-tuning's optimizer, which
+moves all weights and their state through memory once a step, has a longer ridge. In this form throughput saturates in the
+batch: from its speed at one sequence a step it gives the published speeds of Mixtral at 2 to 17 (``costs.batches``).
 
 Utilisation u = achieved / peak FLOP/s is modelled on the log scale as a sum of normal effects: the kind of work, the
 accelerator, the model, and their interaction; a measurement moves all that share an effect with it, most of all itself.
@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from orrery.api.models import ModelFacts
 from orrery.costs.accelerators import AcceleratorFacts
-from orrery.costs.flops import Training, active_parameters
+from orrery.costs.flops import Training, active_parameters, touched_parameters
 from orrery.laws.posterior import Link, Posterior
 
 Array = NDArray[np.float64]
@@ -107,15 +107,25 @@ def ridge(accelerator: AcceleratorFacts, kind: WorkKind = WorkKind.INFERENCE) ->
     return max(intensity, _LEAST_RIDGE) + max(step, _LEAST_STEP)
 
 
-def counted_passes(facts: ModelFacts | None, steps: ArrayLike) -> Array:
-    """Passes that a training of ``steps`` optimizer steps takes as long as: with set-up, and more where layers are narrow.
+def counted_passes(facts: ModelFacts | None, steps: ArrayLike, tokens: ArrayLike = 0.0) -> Array:
+    """Passes that a training of ``steps`` optimizer steps over ``tokens`` in all takes as long as, set-up included.
+
+    More where layers are narrow, and where experts are routed: a step's tokens are multiplied with those they are sent to,
+    but read all that any of them is sent to (``touched_parameters``), up to total / active times as much.
 
     >>> small = ModelFacts(parameters=22_713_216, active_parameters=10_992_768, layers=6)
     >>> round(float(counted_passes(small, 16)), 1)
     25.9
+    >>> mixtral = ModelFacts(parameters=47_000_000_000, active_parameters=13_000_000_000, experts=8, experts_per_token=2)
+    >>> (counted_passes(mixtral, 100, [100, 100_000]) / counted_passes(None, 100)).round(2).tolist()
+    [1.0, 3.62]
     """
-    narrow = 1.0 if facts is None else max(1.0, _LAYER_PARAMETERS * (facts.layers or 0) / active_parameters(facts))
-    return (np.asarray(steps, dtype=np.float64) + SETUP_PASSES) * narrow
+    n = np.asarray(steps, dtype=np.float64)
+    passes = n + SETUP_PASSES
+    if facts is None:
+        return passes
+    read = touched_parameters(facts, np.asarray(tokens, dtype=np.float64) / np.maximum(n, 1.0))
+    return passes * np.maximum(read, _LAYER_PARAMETERS * (facts.layers or 0)) / active_parameters(facts)
 
 
 def effort(
@@ -205,51 +215,3 @@ class Throughput:
         sd = float(np.sqrt(max(variance, 0.0) + _NOISE_SD**2))
         log_seconds = np.log(np.maximum(work, 1e-12)) - np.log(accelerator.peak_flops) - mean
         return Posterior(log_seconds, np.where(work > 0, sd, 0.0), Link.LOG)
-
-
-def moe_throughput(batch_size: ArrayLike, sparsity: float, slope: float, sparsity_scale: float, offset: float) -> Array:
-    """Sequences a second of fine-tuning a mixture of experts: ``slope ln(batch / (sparsity x scale)) + offset``.
-
-    The form of arXiv 2408.04693 (its throughput equation); sparsity is the share of experts a token is sent to. Never below
-    zero, which the logarithm is for small batches.
-
-    >>> [round(float(t), 2) for t in moe_throughput([1, 4], 0.25, 0.4, 1.0, 0.0)]
-    [0.55, 1.11]
-    """
-    batch = np.asarray(batch_size, dtype=np.float64)
-    return np.maximum(slope * np.log(batch / (sparsity * sparsity_scale)) + offset, 0.0)
-
-
-@dataclass(frozen=True)
-class BatchFit:
-    """``throughput = a + k ln(batch)`` by least squares, and the root of its mean squared error."""
-
-    a: float
-    k: float
-    rmse: float
-
-    def at(self, batch_size: ArrayLike) -> Array:
-        """Throughput at other batches; never below zero."""
-        return np.maximum(self.a + self.k * np.log(np.asarray(batch_size, dtype=np.float64)), 0.0)
-
-
-def fit_batches(batch_size: ArrayLike, throughput: ArrayLike) -> BatchFit:
-    """Fits throughput over batches of one model on one accelerator, dense or sparse (arXiv 2408.04693).
-
-    Sparsity and its scale are constants there and go into ``a``. Raises ``ValueError`` for fewer than two batches.
-    """
-    b, t = np.asarray(batch_size, dtype=np.float64), np.asarray(throughput, dtype=np.float64)
-    if len(np.unique(b)) < 2:
-        raise ValueError("throughput over batches needs at least two different batch sizes")
-    design = np.stack([np.ones_like(b), np.log(b)], axis=1)
-    (a, k), *_ = np.linalg.lstsq(design, t, rcond=None)
-    return BatchFit(float(a), float(k), float(np.sqrt(np.mean((design @ np.array([a, k]) - t) ** 2))))
-
-
-def fine_tuning_cost(examples: float, epochs: float, throughput: float, price_per_hour: float) -> float:
-    """Money of a fine-tuning run: examples x epochs / throughput x price (arXiv 2408.04693, its cost equation).
-
-    >>> round(fine_tuning_cost(15_000, 10, 2.74, 1.67), 1)
-    25.4
-    """
-    return examples * epochs / throughput / 3600 * price_per_hour

@@ -178,7 +178,7 @@ def _observe(known: Known, model: str, accelerator: str, trial: Trial, result: T
     if training is not None:
         epochs = float(parameters_of(trial).get("epochs", 1.0))
         steps = update_steps(np.array([float(trial.fidelity.training_examples or 1)]), np.array([epochs]))
-        passed = float(counted_passes(known.model_facts.get(model), steps)[0])
+        passed = float(counted_passes(known.model_facts.get(model), steps, float(result.train_tokens))[0])
         passes = passed * float(result.train_flops or 0) / max(result.train_tokens, 1)
         pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds, passes))
     for kind, flops, seconds, passes in pairs:

@@ -196,7 +196,8 @@ class FineTuning:
         facts = facts_of(group)
         length = dataset.input + dataset.output
         sizes = self.full_sizes(group)
-        examples = sizes * passes(sizes, self._numbers(group, "epochs", 1.0))
+        epochs = self._numbers(group, "epochs", 1.0)
+        examples, steps = sizes * passes(sizes, epochs), update_steps(sizes, epochs)
         prompt = np.full(group.size, counts.input)
         if self.training is Training.FULL:
             trained: Array = np.full(group.size, float(facts.parameters))
@@ -210,7 +211,7 @@ class FineTuning:
             request_output_tokens=np.full(group.size, counts.output),
             request_flops=request_flops(group, prompt, counts),
             adaptation_memory=np.broadcast_to(memory, (group.size,)),
-            adaptation_passes=counted_passes(facts, update_steps(sizes, self._numbers(group, "epochs", 1.0))),
+            adaptation_passes=counted_passes(facts, steps, examples * length),
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
@@ -271,9 +272,9 @@ class FineTuning:
     def _pass_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
         """One training token's FLOPs times the passes of training one configuration on ``examples``."""
         counts, size = count_tokens(group), np.array([float(examples)])
-        steps = update_steps(size, np.array([float(parameters.get("epochs", 1.0))]))
+        epochs = np.array([float(parameters.get("epochs", 1.0))])
         length = counts.input + counts.output
-        passed = counted_passes(facts_of(group), steps)
+        passed = counted_passes(facts_of(group), update_steps(size, epochs), size * passes(size, epochs) * length)
         return float((training_flops(facts_of(group), self.training, length, 1.0) / length * passed)[0])
 
     def training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
