@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from orrery.api.plan import PlanSpec
 from orrery.controller.records import Probe
+from orrery.planning.types import is_confirming
 
 Key = tuple[str, str]
 _ZERO = Decimal(0)
@@ -32,6 +33,7 @@ class Entry:
     open: bool
     cost: Decimal  #: what it cost, or its worst case while it is open
     seconds: Decimal  #: accelerator-seconds used; 0 while it is open
+    confirming: bool = False  #: paid from the budget of spec.confirm
 
     @property
     def month(self) -> str:
@@ -52,6 +54,7 @@ def entries_of(probe: Probe) -> tuple[Entry, ...]:
             attempt.cost is None,
             attempt.reserved if attempt.cost is None else attempt.cost,
             attempt.seconds or _ZERO,
+            is_confirming(probe.spec),
         )
         for attempt in probe.status.attempts
         if attempt.reserved_at
@@ -133,11 +136,18 @@ class Ledger:
         self._orphans[namespace].pop(job, None)
 
 
-def lost_with(entries: Iterable[Entry], plan: PlanSpec, now: datetime) -> tuple[Decimal, float]:
-    """Money and accelerator-seconds of attempts whose probe was deleted while they ran: charged as if until now."""
+def lost_with(
+    entries: Iterable[Entry], plan: PlanSpec, now: datetime, *, confirming: bool = False
+) -> tuple[Decimal, float]:
+    """Money and accelerator-seconds of attempts whose probe was deleted while they ran: charged as if until now.
+
+    Those that look for an answer, or those that confirm it, since each have a budget of their own.
+    """
     counts = {a.name: a.count for a in plan.accelerators}
     money, seconds = Decimal(0), 0.0
     for entry in entries:
+        if entry.confirming is not confirming:
+            continue
         begun = datetime.fromisoformat(entry.at)
         wall = min(max((now - begun).total_seconds(), 0.0), float(entry.deadline_seconds))
         share = Decimal(repr(wall)) / entry.deadline_seconds

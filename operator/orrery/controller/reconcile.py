@@ -297,10 +297,11 @@ class Reconciler:
     def _question(self, plan: AdaptationPlan, body: Object) -> tuple[AdaptationPlan, Sequence[ProbeRecord]]:
         """The plan and its records; past its deadline, the same with nothing more to be started."""
         known = records(self._probes(plan), plan, self.probing.jobs)
-        lost = lost_with(self.world.lost(key_of(body)), plan.spec, self.clock())
-        if (gone := deleted(plan, body.get("status") or {}, known, lost)) is not None:
+        told, now, lost = body.get("status") or {}, self.clock(), self.world.lost(key_of(body))
+        if (gone := deleted(plan, told, known, lost_with(lost, plan.spec, now))) is not None:
             known.append(gone)
-        if (gone := deleted_confirmations(plan, body.get("status") or {}, known)) is not None:
+        confirming = lost_with(lost, plan.spec, now, confirming=True)
+        if (gone := deleted_confirmations(plan, told, known, confirming)) is not None:
             known.append(gone)
         left = self._seconds_left(plan)
         if left is None or left > 0:

@@ -178,13 +178,18 @@ def deleted(
     return _gone(plan, DELETED, 0, cost, max(0.0, round(seconds, 3)))
 
 
-def deleted_confirmations(plan: AdaptationPlan, told: Object, records: Sequence[ProbeRecord]) -> ProbeRecord | None:
+def deleted_confirmations(
+    plan: AdaptationPlan,
+    told: Object,
+    records: Sequence[ProbeRecord],
+    lost: tuple[Decimal, float] = (Decimal(0), 0.0),
+) -> ProbeRecord | None:
     """The same of what confirming has cost, whose budget is apart."""
     spend = told.get("confirmation") or {}
     known = Decimal(str(spend.get("deletedCost", "0")))
     paid = known + sum((r.cost for r in records if r.confirming and not r.reused), Decimal(0))
-    cost = known + max(Decimal(str(spend.get("spent", "0"))) - paid, Decimal(0))
-    return _gone(plan, DELETED_CONFIRMATIONS, CONFIRMING_SEED, cost, 0.0) if cost > 0 else None
+    cost = known + max(Decimal(str(spend.get("spent", "0"))) - paid, Decimal(0)) + lost[0]
+    return _gone(plan, DELETED_CONFIRMATIONS, CONFIRMING_SEED, cost, lost[1]) if cost > 0 else None
 
 
 def _gone(plan: AdaptationPlan, name: str, seed: int, cost: Decimal, seconds: float) -> ProbeRecord:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from orrery.api.probe import AdaptationProbe
+from orrery.api.probe import AdaptationProbe, Fidelity, Trial
+from orrery.controller.attempts import timestamp
 from orrery.controller.jobs import JobSettings
-from orrery.controller.records import MOST_ATTEMPTS, Probe, deleted, environments, parse, records
-from orrery.planning.types import ProbeState
+from orrery.controller.ledger import Ledger, lost_with
+from orrery.controller.records import (
+    MOST_ATTEMPTS,
+    Probe,
+    deleted,
+    deleted_confirmations,
+    environments,
+    parse,
+    records,
+)
+from orrery.planning.types import CONFIRMING_SEED, ProbeState
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import attempt
 
@@ -21,8 +32,9 @@ PLAN = factory.plan()  # named "support"
 NOW = environments(PLAN.spec, SETTINGS)["l4"]
 
 
-def probe(*attempts: dict[str, Any], **status: Any) -> Probe:
-    made: AdaptationProbe = factory.probe(PLAN)
+def probe(*attempts: dict[str, Any], seed: int = 0, **status: Any) -> Probe:
+    trial = Trial(name="t0", strategy="ZeroShot", fidelity=Fidelity(evaluation_items=200), seed=seed)
+    made: AdaptationProbe = factory.probe(PLAN, trials=[trial])
     numbered = [
         {"number": i, "paidBy": "support", "environment": NOW, "phase": "Failed", "cost": "0.1", "seconds": "10"} | a
         for i, a in enumerate(attempts, 1)
@@ -104,3 +116,24 @@ def test_deleting_a_probe_does_not_refill_the_budget() -> None:
     more = records([probe({"reason": "Crashed"}, {"reason": "Crashed"})], PLAN, SETTINGS)
     assert deleted(PLAN, after, more).cost == Decimal("0.25"), "also when it is measured again"
     assert deleted(PLAN, {}, known) is None
+
+
+@pytest.mark.parametrize("seed", [0, CONFIRMING_SEED])
+def test_what_runs_when_it_is_deleted_is_charged_to_the_budget_that_reserved_it(seed: int) -> None:
+    now, key = datetime(2026, 11, 22, 12, tzinfo=UTC), ("team-a", "gone")
+    running = {"phase": "Running", "cost": None, "seconds": None, "reservedAt": timestamp(now)}
+    ledger = Ledger()
+    ledger.learn(key, probe(running, seed=seed))
+    ledger.learn(key, None)
+    lost, later = ledger.lost(("team-a", "support")), now + timedelta(seconds=60)
+    probing, confirming = (lost_with(lost, PLAN.spec, later, confirming=c) for c in (False, True))
+    nothing = (Decimal(0), 0.0)
+    assert (confirming, probing)[not seed] == (Decimal("0.06"), 60.0), "a tenth of the 0.6 reserved for 600 seconds"
+    assert (probing, confirming)[not seed] == nothing
+    paid = deleted(PLAN, {}, [], probing), deleted_confirmations(PLAN, {}, [], confirming)
+    assert [None if r is None else (r.cost, r.confirming) for r in paid] == (
+        [None, (Decimal("0.06"), True)] if seed else [(Decimal("0.06"), False), None]
+    )
+    told = {"confirmation": {"spent": "0.06", "deletedCost": "0.06"}} if seed else {"spend": {"deletedCost": "0.06"}}
+    kept = deleted_confirmations(PLAN, told, []) if seed else deleted(PLAN, told, [])
+    assert kept is not None and kept.cost == Decimal("0.06"), "it stays spent"
