@@ -12,8 +12,8 @@ Utilisation u = achieved / peak FLOP/s is modelled on the log scale as a sum of 
 accelerator, the model, and their interaction; a measurement moves all that share an effect with it, most of all itself.
 Between two accelerators the effect is shared by exp(-distance), the distance being that of their log peaks and log
 bandwidths: a utilisation measured on an H100 says much of an H200 and nothing of a CPU, and the interval widens with it.
-Priors: pre-training on H100 reaches 38-46 % (of the forward and backward pass alone), LoRA on a 70B over eight only 17.8 %;
-torchtune's single-GPU recipes have LoRA 1.2 times as efficient as full fine-tuning, and QLoRA .78 of LoRA.
+Priors: torchtune's single-GPU recipes on a 4090 (README of 0.4.0) have LoRA 1.2 times as efficient as full fine-tuning and QLoRA
+.78 of LoRA; the level, about a third of the peak, is an assumption that each plan's first probe corrects.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _PRIOR_UTILISATION = {
     WorkKind.QUANTIZED_TRAINING: 0.33,
     WorkKind.INFERENCE: 0.30,
 }
-# Standard deviations of log-utilisation effects. Set wide enough for the anchors above: exp(+-1.64 * .79) spans 3.7 times.
+# Standard deviations of log-utilisation effects, by assumption, together wide: exp(+-1.64 * .79) spans 3.7 times.
 _COMMON_SD = 0.35  # everything of this plan together (software, sequence lengths)
 _ACCELERATOR_SD = 0.45
 _UNKNOWN_ACCELERATOR_SD = 1.5
