@@ -1,9 +1,12 @@
 """Measures every candidate of the benchmark's grid in full, once: what a search without forecasts would pay for.
 
-    python -m tests.benchmarks.exhaustive [--task TASK ...] [--repeat N]
+    python -m tests.benchmarks.exhaustive [--task TASK ...]
+    python -m tests.benchmarks.exhaustive --facts
 
 Real probes in processes of their own, one load a model, as the exhaustive search would do at its best. Results are kept in
-``tests/benchmarks/measured/grid/TASK.json`` and never measured twice: a run that was ended goes on.
+``tests/benchmarks/measured/grid/TASK.json`` and never measured twice: a run that was ended goes on. ``--facts`` brings what is
+kept of the data up to date, here and in the remembered probes, where probes have learned to report more of it; it needs no
+model and measures nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from typing import Any
 
 from orrery.api.models import Model
 from orrery.api.probe import ProbeSpec, Trial
+from orrery.probes.data import read_task
+from orrery.probes.facts import task_facts
+from orrery.probes.locations import SourceRoots
 from tests.benchmarks.grids import TASKS, Full, full_trials, plan
 from tests.benchmarks.harness import commit, machine
 
@@ -77,6 +83,19 @@ def measure(task: str) -> dict[str, Any]:
     return kept
 
 
+def refresh_facts(task: str) -> None:
+    """Add to a task's remembered facts what a probe would report of the data today without its tokenizer."""
+    asked = plan(task).spec.task
+    data = read_task(asked, SourceRoots.from_environment())
+    facts = task_facts(asked, data, neighbours=True).model_dump(mode="json", by_alias=True, exclude_none=True)
+    for path in (path_of(task), KEPT.parent / "probes" / path_of(task).name):
+        kept = json.loads(path.read_text())
+        if kept["task_facts"]["digest"] != data.digest:
+            raise SystemExit(f"{path} was measured on other data than is in the cache: measure it again")
+        kept["task_facts"] |= facts
+        path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
 def run(spec: ProbeSpec) -> tuple[dict[str, Any], float]:
     """One probe in a process of its own: its report, and the CPU-seconds the operating system counted."""
     with tempfile.TemporaryDirectory() as folder:
@@ -125,8 +144,13 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all")
-    for task in parser.parse_args().task or list(TASKS):
-        measure(task)
+    parser.add_argument("--facts", action="store_true", help="measure nothing; bring the data's facts up to date")
+    args = parser.parse_args()
+    for task in args.task or list(TASKS):
+        if args.facts:
+            refresh_facts(task)
+        else:
+            measure(task)
 
 
 if __name__ == "__main__":

@@ -180,6 +180,10 @@ class TaskFacts(StatusModel):
     evaluation_examples: Count = Field(description="Examples that quality may be measured on.")
     labels: Count = Field(0, description="Distinct labels (Classification).")
     chance: Number | None = Field(None, description="Score of the best constant answer.")
+    neighbour_vote: Number | None = Field(
+        None,
+        description="Share of training examples whose label the four nearest others vote for, by BM25 (Classification).",
+    )
     input_tokens: Number | None = Field(None, description="Mean tokens of one request without demonstrations.")
     example_tokens: Number | None = Field(None, description="Mean tokens of one demonstration.")
     output_tokens: Number | None = Field(None, description="Mean tokens of a right answer.")

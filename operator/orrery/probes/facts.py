@@ -7,6 +7,7 @@ from typing import Any
 
 from orrery.api.probe import TaskFacts
 from orrery.api.task import MetricName, Task, TaskType
+from orrery.probes.neighbours import neighbour_vote
 from orrery.probes.prompts import answered, continuation, preamble, request
 from orrery.probes.report import number
 from orrery.probes.session import TaskData
@@ -29,19 +30,23 @@ def chance_level(task: Task, data: TaskData) -> float | None:
     return Counter(item.target for item in items).most_common(1)[0][1] / len(items)
 
 
-def task_facts(task: Task, data: TaskData, tokenizer: Any = None) -> TaskFacts:
+def task_facts(task: Task, data: TaskData, tokenizer: Any = None, *, neighbours: bool = False) -> TaskFacts:
     """Facts of the data; token counts only where a tokenizer is given (a Hugging Face one, or anything callable alike).
+
+    ``neighbours`` asks for their vote too, which needs bm25s and classification: half a second at most, for probes.
 
     ``input_tokens`` is a request without demonstrations as causal models get it (instruction, example); one
     demonstration is ``example_tokens``, its answer and separator included.
     """
     chance = chance_level(task, data)
+    vote = neighbour_vote(data.train) if neighbours and data.labels else None
     facts = TaskFacts(
         digest=data.digest,
         train_examples=len(data.train),
         evaluation_examples=len(data.evaluation),
         labels=len(data.labels),
         chance=None if chance is None else number(chance),
+        neighbour_vote=None if vote is None else number(vote),
     )
     if tokenizer is None:
         return facts

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from orrery.probes.bm25 import bm25, nearest
 from orrery.probes.embedding import embed
 from orrery.probes.likelihood import Meter
 from orrery.probes.models import fingerprint
@@ -31,9 +32,8 @@ def demonstrations(
     """For each item its demonstrations, the nearest last, where a model attends to them most.
 
     ``random``: the pool's first, the same for every item, so that they are run and served from a cache once, and
-    larger numbers of shots hold the smaller. ``bm25``: Okapi BM25 over the inputs' words (bm25s, Lu 2024, arXiv
-    2407.03618). ``dense``: cosine of mean-pooled last hidden states of the model that answers, so no second model is
-    to be served.
+    larger numbers of shots hold the smaller. ``bm25``: Okapi BM25 over the inputs' words. ``dense``: cosine of
+    mean-pooled last hidden states of the model that answers, so no second model is to be served.
     """
     shots = min(shots, len(pool))
     if shots == 0:
@@ -41,31 +41,14 @@ def demonstrations(
     if retriever == "random":
         return [tuple(pool[:shots])] * len(items)
     scores = _bm25(pool, items) if retriever == "bm25" else _dense(model, pool, items, meter)
-    nearest = np.argsort(-scores, axis=1, kind="stable")[:, :shots]
-    return [tuple(pool[i] for i in row[::-1]) for row in nearest.tolist()]
+    return [tuple(pool[i] for i in row[::-1]) for row in nearest(scores, shots).tolist()]
 
 
 def _bm25(pool: Sequence[Example], items: Sequence[Example]) -> NDArray[np.float64]:
     try:
-        import bm25s
+        return bm25([e.input for e in pool], [e.input for e in items])
     except ImportError as error:
         raise Unsupported("retriever bm25 needs the package bm25s: pip install 'orrery[probe]'") from error
-
-    def words(texts: list[str]) -> list[list[str]]:
-        found: list[list[str]] = bm25s.tokenize(texts, stopwords=None, return_ids=False, show_progress=False)
-        return found
-
-    corpus = words([e.input for e in pool])
-    scores = np.zeros((len(items), len(pool)))
-    if not any(corpus):
-        return scores
-    index = bm25s.BM25()
-    index.index(corpus, show_progress=False)
-    known = set(index.vocab_dict)
-    for row, query in enumerate(words([e.input for e in items])):
-        if terms := [word for word in query if word in known]:
-            scores[row] = index.get_scores(terms)
-    return scores
 
 
 def _dense(model: LoadedModel, pool: Sequence[Example], items: Sequence[Example], meter: Meter) -> NDArray[np.float64]:

@@ -108,7 +108,7 @@ def run(
         model_facts=model.facts.model_dump(exclude_none=True, by_alias=True),
         architecture=str(type(model.module).__name__)[:64],
         model_problem=model.problem,
-        task_facts=task_facts(spec.task, data, model.tokenizer),
+        task_facts=task_facts(spec.task, data, model.tokenizer, neighbours=True),
     )
 
     results: list[TrialResult] = []
