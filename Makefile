@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # More for pip, such as an index of PyTorch's builds for CPUs: make demo PIP_ARGS='--extra-index-url ...'
 PIP_ARGS ?=
+# Where it is set (containers often do), each of the hundreds of Pythons that tests start would compile all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 PLAN ?= examples/intents/plan.yaml
 NEEDS := pyproject.toml constraints.txt
