@@ -9,6 +9,7 @@ tell (planning checks that).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -62,8 +63,31 @@ class Manifests:
         """The one plan; ManifestError if there is none or more than one."""
         if len(self.plans) == 1:
             return self.plans[0]
-        names = ", ".join(plan.metadata.name for plan in self.plans) or "none"
-        raise ManifestError([Problem("AdaptationPlan", names, f"is there {len(self.plans)} times: give exactly one")])
+        if not self.plans:
+            raise ManifestError([Problem("AdaptationPlan", "", "is in none of the files: give the file of one plan")])
+        names = ", ".join(plan.metadata.name for plan in self.plans)
+        raise ManifestError(
+            [Problem("AdaptationPlan", names, f"is there {len(self.plans)} times ({names}): give exactly one")]
+        )
+
+    def add(self, more: Manifests) -> None:
+        """Takes over what another file holds."""
+        self.plans.extend(more.plans)
+        self.probes.extend(more.probes)
+        self.price_lists.extend(more.price_lists)
+        self.budgets.extend(more.budgets)
+        self.others.extend(more.others)
+
+    def repeated(self) -> list[Problem]:
+        """Resources that stand there more than once: which of them would count, nobody could tell."""
+        names = [("AdaptationPlan", f"{p.metadata.namespace}/{p.metadata.name}") for p in self.plans]
+        names += [("AdaptationBudget", f"{b.metadata.namespace}/{b.metadata.name}") for b in self.budgets]
+        names += [("PriceList", p.metadata.name) for p in self.price_lists]
+        return [
+            Problem(f"{kind}.metadata.name", name, f"is '{name}' in {times} documents: write it once, or rename one")
+            for (kind, name), times in Counter(names).items()
+            if times > 1
+        ]
 
     def prices(self, plan: AdaptationPlan) -> PriceList:
         """The price list that the plan refers to; ManifestError if it is not among the files."""
@@ -141,7 +165,7 @@ def parse_text(text: str, where: str = "") -> Manifests:
 
 
 def load(paths: Iterable[Path]) -> Manifests:
-    """Every document of every file, in order. Raises ManifestError for the first file with problems."""
+    """Every document of every file, in order. Raises ManifestError for the first file with problems, and for repeated names."""
     total = Manifests()
     for path in paths:
         try:
@@ -153,11 +177,9 @@ def load(paths: Iterable[Path]) -> Manifests:
                 [Problem("the file", "", f"cannot be read ({error.strerror}): give the path of a YAML file")], str(path)
             ) from None
         made = parse_text(text, str(path))
-        total.plans.extend(made.plans)
-        total.probes.extend(made.probes)
-        total.price_lists.extend(made.price_lists)
-        total.budgets.extend(made.budgets)
-        total.others.extend(made.others)
+        total.add(made)
+    if problems := total.repeated():
+        raise ManifestError(problems)
     return total
 
 

@@ -14,6 +14,8 @@ class Exit(IntEnum):
     UNFINISHED = 3  #: interrupted or suspended; running again goes on
     BUSY = 4  #: another run has the state folder
     FAULT = 70  #: a fault of Orrery (EX_SOFTWARE of sysexits.h)
+    UNWRITTEN = 74  #: what was to be said could not be written (EX_IOERR)
+    PIPE = 141  #: the reader of standard output left first, as shells say it of SIGPIPE
 
 
 def describe(error: Exception) -> tuple[Exit, list[str]]:
@@ -32,11 +34,31 @@ def describe(error: Exception) -> tuple[Exit, list[str]]:
     if isinstance(error, (ProbeError, PriceMissing, InvalidPlan, StateError)):
         return Exit.BAD_INPUT, [str(error)]
     if isinstance(error, OSError) and error.filename is not None:
-        return Exit.BAD_INPUT, [f"{error.filename}: {error.strerror}"]
+        return Exit.BAD_INPUT, [_path(error)]
+    if isinstance(error, OSError) and error.strerror is not None:
+        return Exit.UNWRITTEN, [f"the output could not be written: {error.strerror}"]
     return Exit.FAULT, [
         f"Orrery failed where it should not ({type(error).__name__}: {error}); "
         "set ORRERY_DEBUG=1 to see where, and please report it"
     ]
+
+
+def _path(error: OSError) -> str:
+    """What is wrong with the path, and what to give instead.
+
+    >>> _path(FileNotFoundError(2, "No such file or directory", "a.json"))
+    "'a.json' does not exist: give the path of one that does"
+    """
+    where, said = f"'{error.filename}'", error.strerror or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return f"{where} does not exist: give the path of one that does"
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{where} is a file, or lies below one, where a folder is needed: give another path"
+    if isinstance(error, IsADirectoryError):
+        return f"{where} is a folder where a file is needed: give the path of a file"
+    if isinstance(error, PermissionError):
+        return f"{where} may not be read or written ({said}): give another path, or change its permissions"
+    return f"{where} cannot be used ({said}): give another path"
 
 
 def without_extra(error: ImportError, extra: str = "operator") -> str:

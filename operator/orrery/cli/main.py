@@ -2,7 +2,7 @@
 
 Exit codes, for scripts: 0 answered or valid; 1 answered that nothing meets the objective, or the budget ended first with
 ``onExceeded: Fail``; 2 bad input; 3 ended before an answer (interrupted, suspended): run again to go on; 4 the state
-folder is in use; 70 a fault of Orrery itself.
+folder is in use; 70 a fault of Orrery itself; 74 standard output could not be written; 141 its reader left.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,6 +47,17 @@ class _Lazy(TyperGroup):
         stub = typer.Typer(add_completion=False)
         stub.command(name=cmd_name, help=COMMANDS[cmd_name][1])(lambda: None)
         return typer.main.get_command(stub)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command. Click calls a reader that leaves (``| head``) exit code 1, which is an answer here."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has no reader
+            raise SystemExit(141) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -98,6 +110,8 @@ def kubectl() -> None:
 
 def run(name: str = "orrery", **options: Any) -> None:
     """Entry point of the script: every failure ends as a sentence and an exit code."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # as long as the process
     try:
         app(prog_name=name, **options)
     except Exception as error:

@@ -38,5 +38,11 @@ def operator(
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(Exit.BAD_INPUT) from None
     from orrery.cli.cluster_report import pages
+    from orrery.controller.server import ServerError
 
-    raise typer.Exit(run(settings, pages))
+    try:
+        code = run(settings, pages)
+    except ServerError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise typer.Exit(Exit.BAD_INPUT) from None
+    raise typer.Exit(code)

@@ -9,6 +9,7 @@ from typing import Any
 
 from orrery.api.load import KINDS, ManifestError, Manifests, load
 from orrery.api.plan import AdaptationPlan
+from orrery.api.pricelist import PriceList
 from orrery.cli.failures import Exit, describe
 from orrery.cli.options import Output
 from orrery.cli.reading import plan_file, read_roots, with_absolute_paths
@@ -40,10 +41,11 @@ def validate(
         except ManifestError as error:
             verdicts.append(_Verdict(str(path), [str(problem) for problem in error.problems]))
             continue
-        made.plans.extend(found.plans)
-        made.price_lists.extend(found.price_lists)
+        made.add(found)
         if not (found.plans or found.price_lists or found.probes or found.budgets):
             verdicts.append(_Verdict(str(path), [f"holds none of {', '.join(KINDS)}"]))
+    if repeated := made.repeated():
+        verdicts.append(_Verdict("the files together", [str(problem) for problem in repeated]))
     readable = [path for path in files if str(path) not in {verdict.plan for verdict in verdicts}]
     verdicts += [_check(plan, made, plan_file(readable, plan), roots) for plan in made.plans]
     valid = not any(verdict.problems for verdict in verdicts)
@@ -82,7 +84,9 @@ def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots
         if not made.price_lists:
             verdict.notes.append("prices and budget were not checked: give the price list with --prices FILE")
             return verdict
-        step = advance(plan, [], made.prices(plan), facts)
+        prices = made.prices(plan)
+        verdict.problems += _foreign_budgets(plan, made, prices)
+        step = advance(plan, [], prices, facts)
     except Exception as error:
         code, sentences = describe(error)
         if code is Exit.FAULT:
@@ -94,3 +98,14 @@ def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots
     elif step.finished:
         verdict.notes.append(step.message)
     return verdict
+
+
+def _foreign_budgets(plan: AdaptationPlan, made: Manifests, prices: PriceList) -> list[str]:
+    """Budgets of the plan's namespace that count in another money than its prices: it would wait for them for ever."""
+    ours = prices.spec.currency
+    return [
+        f"spec.currency of AdaptationBudget '{b.metadata.name}' is {b.spec.currency}, and the plan's price list "
+        f"'{prices.metadata.name}' is in {ours}: write {ours}, or refer to a price list in {b.spec.currency}"
+        for b in made.budgets
+        if b.metadata.namespace == plan.metadata.namespace and b.spec.currency not in (None, ours)
+    ]

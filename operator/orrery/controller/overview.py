@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubernetes import config
+from yaml import YAMLError
 
 from orrery.controller.server import PLANS, PROBES, NotFound, Object, Server, ServerError
 
@@ -11,7 +12,7 @@ def current_namespace() -> str:
     """The namespace of the kubeconfig's current context, as kubectl takes it."""
     try:
         _, active = config.list_kube_config_contexts()
-    except config.ConfigException:
+    except (config.ConfigException, YAMLError, OSError, UnicodeDecodeError):
         return "default"
     return str(active["context"].get("namespace") or "default")
 
@@ -20,12 +21,7 @@ class Overview:
     """A cluster's plans, as KUBECONFIG (or a Pod's account) may see them."""
 
     def __init__(self) -> None:
-        try:
-            self._server = Server.connect(2)
-        except config.ConfigException as error:
-            raise ServerError(
-                0, f"no cluster is configured ({error}): set KUBECONFIG, or watch a state folder"
-            ) from None
+        self._server = Server.connect(2)
 
     def read(self, namespace: str | None, name: str | None = None) -> tuple[list[Object], list[Object]]:
         """Plans and probes of a namespace, or of all; raises ServerError with a sentence."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from yaml import YAMLError
 
 from orrery.api.base import GROUP, VERSION
 
@@ -95,12 +96,18 @@ class Server:
         on_call: Callable[[str, str, int], None] | None = None,
         timeout: tuple[float, float] = TIMEOUT,
     ) -> Server:
-        """As a Pod's service account, or as KUBECONFIG says."""
+        """As a Pod's service account, or as KUBECONFIG says; raises ServerError when there is neither."""
         configuration = client.Configuration()
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
-            config.load_kube_config(client_configuration=configuration)
+            try:
+                config.load_kube_config(client_configuration=configuration)
+            except (config.ConfigException, YAMLError, OSError, UnicodeDecodeError) as error:
+                said = " ".join(str(error).split())[:300]
+                raise ServerError(
+                    0, f"no cluster is configured ({said}): set KUBECONFIG to a kubeconfig, or work on a state folder"
+                ) from None
         configuration.connection_pool_maxsize = connections
         configuration.retries = 0  # the queue retries, with a delay that grows and where it can be seen
         return cls(client.ApiClient(configuration), on_call, timeout)

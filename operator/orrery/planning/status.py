@@ -62,7 +62,7 @@ class Verdict:
 def number(value: float, digits: int = 6) -> Decimal:
     """A forecast as a decimal of ``digits`` significant digits: the same bytes on every machine, no false precision."""
     if not np.isfinite(value):
-        return Decimal(0)
+        raise ValueError(f"a forecast is {value}: nothing of it may be written down")
     rounded = Decimal(f"{value:.{digits}g}")
     # at most 12 places: what the API's pattern accepts
     return rounded.quantize(Decimal(1).scaleb(-12)) if rounded.as_tuple().exponent < -12 else rounded  # type: ignore[operator]

@@ -24,8 +24,9 @@ def read_rows(path: Path) -> list[Row]:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
+        said = f"ends in '{suffix}'" if suffix else "has no ending that tells its format"
         raise DataError(
-            "UnreadableFile", f"'{path.name}' ends in '{suffix}': use a file that ends in one of {', '.join(FORMATS)}"
+            "UnreadableFile", f"the data file '{path}' {said}: use one that ends in one of {', '.join(FORMATS)}"
         )
     try:
         if suffix == ".parquet":

@@ -153,8 +153,23 @@ def test_files_are_read_together(tmp_path: Path) -> None:
         alone.prices(alone.plan())
     with pytest.raises(ManifestError, match="the file cannot be read"):
         load([tmp_path / "missing.yaml"])
-    with pytest.raises(ManifestError, match="give exactly one"):
+    with pytest.raises(ManifestError, match="AdaptationPlan is in none of the files"):
         load([tmp_path / "rest.json"]).plan()
+
+
+def test_a_name_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    dearer = changed(PRICES, "spec.currency", "EUR")
+    other = changed(PLAN, "metadata.name", "other")
+    for name, documents, sentence in (
+        ("prices", [PLAN, PRICES, dearer], r"PriceList.metadata.name is 'lab' in 2 documents: write it once"),
+        ("plans", [PLAN, PLAN], r"AdaptationPlan.metadata.name is 'team-a/intents' in 2 documents"),
+    ):
+        (tmp_path / name).write_text("---\n".join(map(yamltext.write, documents)))
+        with pytest.raises(ManifestError, match=sentence):
+            load([tmp_path / name])
+    (tmp_path / "two").write_text("---\n".join(map(yamltext.write, (PLAN, other))))
+    with pytest.raises(ManifestError, match=r"is there 2 times \(intents, other\): give exactly one"):
+        load([tmp_path / "two"]).plan()
 
 
 @pytest.mark.parametrize("document", [PLAN, PROBE, PRICES], ids=["plan", "probe", "prices"])

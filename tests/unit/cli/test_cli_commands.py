@@ -117,6 +117,11 @@ def test_a_budget_beside_the_plan_is_checked_too(work, orrery):
     assert orrery("validate", plan, write(work / "budget.yaml", budget))[0] == 0
     code, out, _ = orrery("validate", plan, write(work / "bad.yaml", changed(budget, "spec.currency", "usd")))
     assert code == 2 and "spec.currency is 'usd'" in out
+    in_euro = changed(changed(budget, "spec.currency", "EUR"), "metadata", {"name": "month", "namespace": "shop"})
+    code, out, _ = orrery("validate", plan, write(work / "euro.yaml", in_euro))
+    assert code == 2 and "AdaptationBudget 'month' is EUR, and the plan's price list 'list' is in USD" in out
+    code, out, _ = orrery("validate", plan, write(work / "again.yaml", PRICES))
+    assert code == 2 and "PriceList.metadata.name is 'list' in 2 documents" in out
 
 
 def without(key):

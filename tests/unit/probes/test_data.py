@@ -185,7 +185,8 @@ def test_empty_and_missing_splits(tmp_path: Path) -> None:
         ("d.csv", b'input,target\n"a,b\n', "of 'd.csv' is not valid CSV"),
         ("d.csv", b"input,target\n\xff\xfe,b\n", "'d.csv' is not UTF-8 at byte 13"),
         ("d.parquet", b"PAR1 no", "'d.parquet' is not valid parquet"),
-        ("d.xlsx", b"", "'d.xlsx' ends in '.xlsx': use a file that ends in one of .jsonl"),
+        ("d.xlsx", b"", "d.xlsx' ends in '.xlsx': use one that ends in one of .jsonl"),
+        ("shadow", b"", "shadow' has no ending that tells its format: use one that ends in one of .jsonl"),
     ],
 )
 def test_an_unreadable_file_says_where(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
