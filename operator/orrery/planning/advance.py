@@ -18,7 +18,7 @@ from orrery.planning.decision import Decision, decide
 from orrery.planning.designers import registry
 from orrery.planning.designers.base import Design
 from orrery.planning.designers.scene import Scene
-from orrery.planning.evidence import IN_FLIGHT, Known, gather
+from orrery.planning.evidence import IN_FLIGHT, Known, gather, obsolete
 from orrery.planning.exhaustive import Exhaustive, exhaustive
 from orrery.planning.forecasts import Clock, Columns, Groups, forecast
 from orrery.planning.reasons import Reasons, amount
@@ -61,7 +61,8 @@ def advance(
     except (InvalidPlan, PriceMissing) as problem:
         return _invalid(plan, prices, records, purse, str(problem))
     known = situation.known
-    flying = any(r.state in IN_FLIGHT for r in searching)
+    ending = {r.name for r in obsolete(plan.spec, records)}
+    flying = any(r.state in IN_FLIGHT and r.name not in ending for r in searching)
 
     start: list[ProbeRequest] = []
     design: Design | None = None
@@ -105,6 +106,9 @@ def advance(
             start.append(confirmed.start)
         if confirmed.busy and verdict.finished:
             verdict = Verdict("Confirming", confirmed.status.message, False, budget_left=verdict.budget_left)
+    if ending and verdict.finished:  # what it does not use of its money comes back
+        said = f"waiting for the end of {', '.join(sorted(ending))}, which measures what the plan asked before its edit"
+        verdict = Verdict("Suspended" if plan.spec.suspend else "Probing", said, False)
     if in_flight(records) and verdict.finished:  # of an earlier answer: it is paid for, and waited for
         verdict = replace(verdict, finished=False)
     reasons = Reasons.of(

@@ -71,8 +71,7 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
     known.model_facts.update(facts.models)
     stated = {m.name for m in spec.models if m.facts is not None}
     known.uncertain.update({name: why for name, why in facts.uncertain.items() if name not in stated})
-    models = {digest(model_identity(m)): m.name for m in spec.models}
-    task = digest(data_identity(spec.task))
+    models, task = _asked(spec)
     accelerators = {a.name for a in spec.accelerators}
     ours = [
         (models[key], r)
@@ -104,6 +103,27 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
     for found in known.evidence.values():
         found.sort(key=lambda e: (e.trial.strategy, identity(e.trial), e.trial.seed, e.accelerator))
     return known
+
+
+def obsolete(spec: PlanSpec, records: Sequence[ProbeRecord]) -> list[ProbeRecord]:
+    """Probes in flight of data or models that the plan, edited since, does not ask about any more; in the given order.
+
+    Whoever runs them should end them: they hold money, and measure nothing that the answer could rest on.
+    """
+    flying = [r for r in records if r.state in IN_FLIGHT]
+    if not flying:
+        return []
+    models, task = _asked(spec)
+    return [
+        r
+        for r in flying
+        if digest(model_identity(r.spec.model)) not in models or digest(data_identity(r.spec.task)) != task
+    ]
+
+
+def _asked(spec: PlanSpec) -> tuple[dict[str, str], str]:
+    """Names of the plan's models by their digest, and the digest of its task."""
+    return {digest(model_identity(m)): m.name for m in spec.models}, digest(data_identity(spec.task))
 
 
 def _believable(known: Known, record: ProbeRecord) -> Report | None:

@@ -8,7 +8,7 @@ from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from math import ceil
 
 from orrery.api.plan import PlanSpec
-from orrery.planning.evidence import IN_FLIGHT
+from orrery.planning.evidence import IN_FLIGHT, obsolete
 from orrery.planning.types import ProbeRecord
 
 _MICRO = Decimal("0.000001")
@@ -46,7 +46,8 @@ class Purse:
             seconds_limit=None if limit is None else Decimal(limit),
             seconds_spent=sum((Decimal(repr(r.seconds)) for r in own), Decimal(0)),
             seconds_reserved=Decimal(sum(r.spec.deadline_seconds * counts.get(r.spec.accelerator, 1) for r in flying)),
-            slots=spec.probing.parallelism - len(flying),
+            # one that is about to be ended, since the plan asks for something else now, keeps nothing waiting
+            slots=spec.probing.parallelism - len(flying) + len(obsolete(spec, flying)),
             probes_left=spec.probing.max_probes - len(own),
         )
 

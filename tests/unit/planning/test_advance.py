@@ -241,6 +241,26 @@ def test_what_runs_is_not_started_again() -> None:
     assert step.status.spend.reserved == request.reservation + sum((r.reservation for r in step.start), Decimal(0))
 
 
+@pytest.mark.parametrize("edited", ["task", "models"])
+def test_a_probe_of_before_an_edit_holds_its_money_and_no_place(edited: str) -> None:
+    other = {"task": {"dataset": {"source": {"builtin": {"name": "tickets"}}}}, "models": [model("medium")]}[edited]
+    before, one = small(), {"probing": {"parallelism": 1}}
+    request = advance(before, [], PRICES).start[0]
+    old = ProbeRecord(request.name, request.spec, ProbeState.QUEUED, 1, Decimal(0), request.reservation, 0.0, None)
+    step = advance(small(**{edited: other}, **one), [old], PRICES)
+    assert len(step.start) == 1 and step.start[0].name != old.name and not step.finished
+    assert step.status.spend is not None
+    assert step.status.spend.reserved == old.reserved + step.start[0].reservation
+    # without the edit it has the only place
+    assert not advance(small(**one), [old], PRICES).start
+    # and where the money for another comes back only with its end, nobody is told to write a larger budget
+    poor = small(**{edited: other}, budget={"maxProbeCost": str(request.reservation), "onExceeded": "Fail"})
+    waits = advance(poor, [old], PRICES)
+    assert not waits.start and not waits.finished and waits.reason == "Probing" and old.name in waits.message
+    assert condition(waits, "Stalled").status == "False" and condition(waits, "BudgetAvailable").status == "True"
+    assert advance(poor, [replace(old, state=ProbeState.INTERRUPTED, reserved=Decimal(0))], PRICES).start
+
+
 def test_a_reused_measurement_costs_this_plan_nothing() -> None:
     plan, world = tiny(), World(seed=3)
     records = [replace(r, reused=True) for r in drive(plan, PRICES, world).records]
