@@ -47,7 +47,7 @@ def show(
     candidate: str | None,
     output: Output,
 ) -> Exit:
-    """The answer with all it rests on, or the one candidate that ``candidate`` names."""
+    """The answer with all it rests on, or the candidates that ``candidate`` names."""
     currency = status.spend.currency if status.spend else ""
     if candidate is None:
         document = plan.model_copy(update={"status": status}).to_wire()
@@ -72,21 +72,28 @@ def show(
         write(document, output, Group(*parts))
         return Exit.OK
     found = match(rows, candidate)
-    if len(found) != 1:
-        problem = "matches no candidate" if not found else f"matches {len(found)} candidates"
-        listed = found or ordered(rows)
+    if not found:
         console(stderr=True).print(
-            f"error: '{candidate}' {problem}: write one of\n  " + "\n  ".join(r.candidate for r in listed[:20]),
+            f"error: '{candidate}' matches no candidate: write one of\n  "
+            + "\n  ".join(r.candidate for r in ordered(rows)[:20]),
             markup=False,
         )
         return Exit.BAD_INPUT
-    row = found[0]
-    near = [r for r in records if r.spec.model.name == row.model]
-    document = {
-        "candidate": json.loads(row_line(row)),
-        "measurements": [m for record in near for m in _measurements(record)],
-    }
-    write(document, output, _one(row, near, currency))
+    near = [r for r in records if r.spec.model.name in {row.model for row in found}]
+    measurements = [m for record in near for m in _measurements(record)]
+    if len(found) > 1:
+        documents = [json.loads(row_line(row)) for row in ordered(found)]
+        parts = [
+            section(f"{len(found)} candidates of {len(rows)}", candidates(ordered(found), currency)),
+            section("measured on their models", _measured(near)),
+        ]
+        write({"candidates": documents, "measurements": measurements}, output, Group(*parts))
+    else:
+        write(
+            {"candidate": json.loads(row_line(found[0])), "measurements": measurements},
+            output,
+            _one(found[0], near, currency),
+        )
     return Exit.OK
 
 
