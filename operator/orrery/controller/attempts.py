@@ -76,13 +76,13 @@ def observe(
     data_digest: str | None,
     now: datetime,
     queue_says: str | None = None,
-    out_of_time: bool = False,
+    early: str | None = None,
 ) -> Seen:
     """How a Reserved, Queued or Running attempt stands.
 
     ``job`` None means that it existed and is gone (a Reserved attempt whose Job was never made is the caller's to start);
     ``pods`` are those that exist or are remembered. ``accelerators`` multiply wall seconds into accelerator-seconds;
-    ``queue_says`` is why Kueue does not admit it yet; ``out_of_time``: the plan's time is over, so its Job was deleted.
+    ``queue_says`` is why Kueue does not admit it yet; ``early`` is why its plan ends it before its time, in words.
     """
     if job is not None and not finished(job):
         return Seen(_in_flight(attempt, job, pods, queue_says))
@@ -90,11 +90,11 @@ def observe(
         # it ends with its Pods, whatever its Job says, and is charged until then
         return Seen(_in_flight(attempt, {}, [p for p in pods if _may_run(p)], None))
     # a Job that a queue holds is deleted as it was seen, so nothing of it ran
-    held = out_of_time and job is None and not pods and attempt.reason == "WaitingInQueue"
+    held = early is not None and job is None and not pods and is_held(attempt)
     ran = _Ran(0.0, None, None, False, False) if held else _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
-    reason, sentence = _verdict(job, pods, judgement, ran, out_of_time)
+    reason, sentence = _verdict(job, pods, judgement, ran, early)
     wall = min(ran.seconds, float(spec.deadline_seconds))
     closed = attempt.model_copy(
         update={
@@ -114,6 +114,11 @@ def charge(attempt: Attempt, wall_seconds: float) -> Decimal:
     """Money for the seconds a container ran, at the price of the day it was reserved; never more than was reserved."""
     exact = (attempt.price_per_hour or Decimal(0)) * Decimal(repr(wall_seconds)) / 3600
     return min(exact.quantize(Decimal("0.000001"), rounding=ROUND_CEILING), attempt.reserved)
+
+
+def is_held(attempt: Attempt) -> bool:
+    """Whether a queue has not let an attempt run yet, as far as anybody has seen."""
+    return attempt.reason == "WaitingInQueue" and attempt.started_at is None
 
 
 def finished(job: Object) -> bool:
@@ -252,7 +257,7 @@ def _taken_away(pods: Sequence[Object], last: dict[str, Any] | None) -> bool:
 
 
 def _verdict(
-    job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran, out_of_time: bool
+    job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran, early: str | None
 ) -> tuple[str, str]:
     report = judgement.report
     if report is not None and report.error:
@@ -260,8 +265,8 @@ def _verdict(
     if report is not None and report.complete:
         return "Completed", ""
     kept = f"; {len(report.trials)} of its measurements count" if report is not None and report.trials else ""
-    if job is None and out_of_time:
-        return "Interrupted", f"ended early, because the plan's time was over{kept}"
+    if job is None and early is not None:
+        return "Interrupted", f"ended early, because {early}{kept}"
     if job is None and not pods:
         return "JobDeleted", "its Job was deleted before it finished; charged as if it had run until now"
     failed = condition(job, "Failed") if job is not None else None

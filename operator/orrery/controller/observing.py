@@ -7,7 +7,7 @@ side by side; they are judged one after another, in the order of their names, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +26,11 @@ from orrery.planning.reports import merge
 PENDING_SECONDS = 3.0
 #: How often one looks again.
 LOOK_SECONDS = 15.0
+
+#: Why a plan ends attempts that it pays for before their time.
+OUT_OF_TIME = "the plan's time was over"
+EDITED = "the plan was edited and does not ask for it any more"
+SUSPENDED = "the plan was suspended before its queue had let it run"
 
 _PROBE_PHASES = {
     "Reserved": "Pending",
@@ -54,11 +59,11 @@ class _Sight:
 class Observing(ProbeStore):
     """Brings the attempts of probes up to date with the cluster."""
 
-    def observe(self, plan: Object, probes: Iterable[Probe], out_of_time: bool = False) -> float | None:
+    def observe(self, plan: Object, probes: Iterable[Probe], early: Mapping[str, str] | None = None) -> float | None:
         """Bring attempts in flight up to date with their Jobs; seconds until one wants to be looked at again.
 
         A shared probe is its payer's to look at, as long as there is that plan: two would only get into each other's way.
-        ``out_of_time``: whose Job is gone was ended with its plan's time.
+        ``early``: by probe, why its plan ends it; whose Job is gone was ended so.
         """
         namespace, name = key_of(plan)
         due = []
@@ -76,7 +81,7 @@ class Observing(ProbeStore):
             (sight, found)
             for sight in sights
             if sight.looked
-            and (found := sight.void or self._judge(plan, sight, digests, out_of_time)).attempt != sight.attempt
+            and (found := sight.void or self._judge(plan, sight, digests, early or {})).attempt != sight.attempt
         ]
         told: list[tuple[str, Attempt]] = []
 
@@ -93,21 +98,23 @@ class Observing(ProbeStore):
             self.recorder.attempts_ended(plan, sorted(told, key=lambda pair: pair[0]))
         return min(sight.again for sight in sights)
 
-    def interrupt(self, plan: Object, probes: Iterable[Probe]) -> float | None:
-        """End what runs of a plan whose time is over; it is paid for the seconds it ran, and what it reports counts.
+    def interrupt(self, plan: Object, probes: Iterable[Probe], early: Mapping[str, str]) -> float | None:
+        """End what this plan pays for and wants ``early``, by probe; it is paid for its seconds, and its report counts.
 
         The Job is deleted, so its Pod gets its grace period; seconds until one looks how that went, None when nothing runs.
+        What was to be ended while a queue held it, and runs now, is left alone.
         """
         namespace, name = key_of(plan)
-        mine = [(p, p.status.attempts[-1]) for p in probes if p.status.attempts]
+        mine = [(p, p.status.attempts[-1]) for p in probes if p.status.attempts and p.name in early]
         running = [
             job
-            for _, last in mine
+            for probe, last in mine
             if last.cost is None
             and last.paid_by == name
             and (job := self.world.get(JOBS, (namespace, last.job_name))) is not None
             and not job["metadata"].get("deletionTimestamp")
             and not ended.finished(job)
+            and (early[probe.name] != SUSPENDED or (job.get("spec") or {}).get("suspend"))
         ]
 
         self.telling.map(self._delete_job, running)
@@ -160,7 +167,9 @@ class Observing(ProbeStore):
         waits = self._queue_says(job) if job is not None and not done else None
         return _Sight(probe, attempt, PENDING_SECONDS if done else LOOK_SECONDS, job, tuple(pods), waits)
 
-    def _judge(self, plan: Object, sight: _Sight, digests: dict[str, list[str]], out_of_time: bool) -> ended.Seen:
+    def _judge(
+        self, plan: Object, sight: _Sight, digests: dict[str, list[str]], early: Mapping[str, str]
+    ) -> ended.Seen:
         """How an attempt stands; ``digests`` of the data that reports of this very look have read, by task, is added to."""
         task = sight.probe.task_key
         known = digests.setdefault(task, [])
@@ -173,7 +182,7 @@ class Observing(ProbeStore):
             self._data_digest(key_of(plan)[0], sight.probe, known),
             self.clock(),
             sight.queue_says,
-            out_of_time,
+            early.get(sight.probe.name),
         )
         if found.ended and found.report is not None and found.report.task_facts is not None:
             known.append(found.report.task_facts.digest)

@@ -22,14 +22,14 @@ from orrery.controller import features, status
 from orrery.controller.budgets import ACCOUNTS, Budgets, admit, settled
 from orrery.controller.jobs import refuse_local_sources
 from orrery.controller.ledger import lost_with
-from orrery.controller.observing import spans_seconds
+from orrery.controller.observing import EDITED, OUT_OF_TIME, SUSPENDED, spans_seconds
 from orrery.controller.probe_store import Unusable
 from orrery.controller.probing import Probing
 from orrery.controller.publishing import Publisher
 from orrery.controller.records import Probe, deleted, deleted_confirmations, model_key, records, task_key
 from orrery.controller.results import config_map_name
 from orrery.controller.server import PLANS, PRICE_LISTS, Object, Refused
-from orrery.controller.world import Key, key_of
+from orrery.controller.world import Key, key_of, owners_of
 from orrery.costs.prices import age_note, days_until_old
 from orrery.planning.advance import advance
 from orrery.planning.status import progress
@@ -113,8 +113,13 @@ class Reconciler:
     def _turn(self, key: Key, body: Object) -> float | None:
         # first what concerns money, which also goes on when the plan cannot be read any more
         mine = self.world.probes_for(*key, None)
-        look = self.probing.observe(body, mine, self._over(body, mine))
-        plan = parse_model(AdaptationPlan, _bare(body))
+        try:
+            plan = parse_model(AdaptationPlan, _bare(body))
+        except ManifestError:
+            self.probing.observe(body, mine, self._early(body, None, mine))
+            raise
+        early = self._early(body, plan, mine)
+        look = self.probing.observe(body, mine, early)
         for model in plan.spec.models:
             try:
                 refuse_local_sources(model, plan.spec.task)
@@ -122,12 +127,8 @@ class Reconciler:
                 raise Unusable("InvalidPlan", str(problem)) from None
         priced = self.world.version(PRICE_LISTS, ("", plan.spec.pricing.price_list_ref.name))
         prices = self._prices(plan)
-        left = self._seconds_left(plan)
-        ending = None
-        if left is not None and left <= 0:
-            ending = self.probing.interrupt(body, self._probes(plan))
-        else:
-            self.probing.resume(plan, body, self._probes(plan))
+        ending = self.probing.interrupt(body, self._probes(plan), early)
+        self.probing.resume(plan, body, [p for p in self._probes(plan) if p.name not in early])
         self.probing.sweep(body, self._probes(plan))
         shared = self.probing.observe(body, [p for p in self._probes(plan) if plan.metadata.name not in p.payers])
         finished, pending = self._answer(plan, body, prices, priced)
@@ -286,13 +287,36 @@ class Reconciler:
 
     def _probes(self, plan: AdaptationPlan) -> list[Probe]:
         """Probes that measured the plan's models on its task, or that it paid for."""
+        return self.world.probes_for(plan.metadata.namespace, plan.metadata.name, *self._asked(plan))
+
+    def _asked(self, plan: AdaptationPlan) -> tuple[str, frozenset[str]]:
+        """Keys of the plan's task and of its models."""
         meta = plan.metadata
         key, version = (meta.namespace, meta.name), (meta.uid, meta.generation)
         known = self._keys.get(key)
         if known is None or known[0] != version:
             models = frozenset(model_key(m) for m in plan.spec.models)
             self._keys[key] = known = version, task_key(plan.spec.task), models
-        return self.world.probes_for(*key, *known[1:])
+        return known[1:]
+
+    def _asks(self, plan: AdaptationPlan, probe: Probe) -> bool:
+        """Whether a probe measures what the plan, as it is now, wants to know."""
+        task, models = self._asked(plan)
+        return probe.task_key == task and probe.model_key in models
+
+    def _asked_by_another(self, body: Object, probe: Probe) -> bool:
+        """Whether a further owner of a probe waits for its measurement; one that cannot be read may be mended to do so."""
+        namespace, name = key_of(body)
+        for owner in owners_of(probe.body, "AdaptationPlan"):
+            other = self.world.get(PLANS, (namespace, owner)) if owner != name else None
+            if other is None:
+                continue
+            try:
+                if self._asks(parse_model(AdaptationPlan, _bare(other)), probe):
+                    return True
+            except ManifestError:
+                return True
+        return False
 
     def _question(self, plan: AdaptationPlan, body: Object) -> tuple[AdaptationPlan, Sequence[ProbeRecord]]:
         """The plan and its records; past its deadline, the same with nothing more to be started."""
@@ -321,11 +345,23 @@ class Reconciler:
             return None
         return limit - spans_seconds(self._probes(plan), plan.metadata.name, self.clock())
 
-    def _over(self, body: Object, mine: Sequence[Probe]) -> bool:
-        """Whether the plan's time is over; read leniently, since it concerns money."""
-        spec = body.get("spec")
+    def _early(self, body: Object, plan: AdaptationPlan | None, mine: Sequence[Probe]) -> dict[str, str]:
+        """By probe, why its open attempt, which this plan pays for, is to be ended now; read leniently, since it concerns money."""
+        name, spec = body["metadata"]["name"], body.get("spec")
         limit = spec.get("activeDeadlineSeconds") if isinstance(spec, dict) else None
-        return isinstance(limit, int) and spans_seconds(mine, body["metadata"]["name"], self.clock()) >= limit
+        if isinstance(limit, int) and spans_seconds(mine, name, self.clock()) >= limit:
+            return {p.name: OUT_OF_TIME for p in mine}
+        if plan is None:
+            return {}
+        found = {}
+        for probe in mine:
+            if not probe.is_open or (last := probe.status.attempts[-1]).paid_by != name:
+                continue
+            if not self._asks(plan, probe) and not self._asked_by_another(body, probe):
+                found[probe.name] = EDITED
+            elif plan.spec.suspend and ended.is_held(last):
+                found[probe.name] = SUSPENDED
+        return found
 
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)

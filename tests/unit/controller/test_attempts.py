@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orrery.api.probe import ProbeSpec
 from orrery.controller.attempts import Accelerated, observe
+from orrery.controller.observing import EDITED, OUT_OF_TIME
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import (
     COMPLETE,
@@ -82,22 +83,25 @@ def test_every_ending_has_a_reason_and_a_price(the_job: Any, pods: list[Any], re
     assert reason == "Completed" or found.attempt.message
 
 
-def test_what_is_ended_with_its_plans_time_is_paid_for_its_seconds_and_keeps_what_it_measured() -> None:
+def test_what_is_ended_before_its_time_is_paid_for_its_seconds_and_keeps_what_it_measured() -> None:
     some = report(SPEC, complete=False)
     for pods, cost in (([pod(terminated(137))], "0.06"), ([pod(terminated(143, message=some))], "0.06"), ([], "0.115")):
-        found = observe(attempt(), SPEC, None, pods, 1, None, NOW, out_of_time=True)
+        found = observe(attempt(), SPEC, None, pods, 1, None, NOW, early=EDITED)
         assert (found.attempt.reason, found.attempt.cost) == ("Interrupted", Decimal(cost))
-    assert "count" in (
-        observe(attempt(), SPEC, None, [pod(terminated(143, message=some))], 1, None, NOW, None, True).attempt.message
-        or ""
-    )
+        assert EDITED in (found.attempt.message or "")
+    partly = [pod(terminated(143, message=some))]
+    assert "count" in (observe(attempt(), SPEC, None, partly, 1, None, NOW, early=OUT_OF_TIME).attempt.message or "")
     queued = attempt(reason="WaitingInQueue", message="Kueue: no quota")
-    assert observe(queued, SPEC, None, [], 1, None, NOW, out_of_time=True).attempt.cost == 0, (
+    assert observe(queued, SPEC, None, [], 1, None, NOW, early=OUT_OF_TIME).attempt.cost == 0, (
         "the queue never let it go"
     )
+    # one that ran, was held again and is remembered by nobody, may have used all the time since
+    again = attempt(reason="WaitingInQueue", startedAt=START)
+    assert observe(again, SPEC, None, [], 1, None, NOW, early=OUT_OF_TIME).attempt.cost == Decimal("0.11")
     # whoever finished in time has finished; what still runs is waited for
-    assert observe(attempt(), SPEC, job(COMPLETE), [pod(terminated(message=GOOD))], 1, None, NOW, None, True).ended
-    assert not observe(attempt(), SPEC, None, [pod(RUNNING)], 1, None, NOW, None, True).ended
+    good = [pod(terminated(message=GOOD))]
+    assert observe(attempt(), SPEC, job(COMPLETE), good, 1, None, NOW, early=EDITED).attempt.reason == "Completed"
+    assert not observe(attempt(), SPEC, None, [pod(RUNNING)], 1, None, NOW, early=EDITED).ended
 
 
 def test_an_error_that_the_probe_tells_is_the_reason() -> None:

@@ -12,6 +12,7 @@ from orrery.api.probe import probe_name
 from orrery.controller.events import Recorder
 from orrery.controller.jobs import JobSettings
 from orrery.controller.metrics import Metrics
+from orrery.controller.observing import OUT_OF_TIME
 from orrery.controller.probing import Probing
 from orrery.controller.server import JOBS, PROBES, Conflict, NotFound, ServerError
 from orrery.controller.world import World
@@ -57,6 +58,10 @@ class Objects:
         landed = self._store(key, body)
         self._fail(f"replaced {resource.kind}")
         return landed
+
+    def merge(self, resource, namespace, name, patch):
+        held = self.held[resource.kind, name]
+        return self._store((resource.kind, name), {**held, "metadata": {**held["metadata"], **patch["metadata"]}})
 
     def get(self, resource, namespace, name):
         if (resource.kind, name) not in self.held:
@@ -195,8 +200,10 @@ def test_a_job_in_flight_is_not_swept_and_is_ended_when_the_plans_time_is_over()
     case.probing.sweep(case.body, probes)
     assert case.job in case.server.held
     other = {**case.body, "metadata": {**case.body["metadata"], "name": "another"}}
-    assert case.probing.interrupt(other, probes) is None and case.job in case.server.held, "it is its payer's to end"
-    assert case.probing.interrupt(case.body, probes) is not None
+    early = {case.request.name: OUT_OF_TIME}
+    assert case.probing.interrupt(case.body, probes, {}) is None and case.job in case.server.held
+    assert case.probing.interrupt(other, probes, early) is None and case.job in case.server.held, "its payer's to end"
+    assert case.probing.interrupt(case.body, probes, early) is not None
     assert case.job not in case.server.held
 
 

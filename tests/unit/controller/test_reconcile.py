@@ -1,0 +1,164 @@
+"""Looks at one plan, against as much of an API server as they need: what is ended early, and when a plan is deleted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from orrery.api.probe import Attempt
+from orrery.controller.events import Recorder
+from orrery.controller.jobs import JobSettings
+from orrery.controller.metrics import Metrics
+from orrery.controller.probing import Probing
+from orrery.controller.reconcile import Reconciler
+from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Object
+from orrery.controller.world import World
+from tests.unit.controller import factory
+from tests.unit.controller.test_probing import PRICES, Objects
+
+pytestmark = pytest.mark.unit
+
+NAMESPACE = "team-a"
+OTHER_DATA = {"dataset": {"source": {"configMap": {"name": "complaints", "key": "complaints.jsonl"}}}}
+
+
+class Cluster:
+    """An operator with its API server; whoever looks sees everything, since nothing here comes late."""
+
+    def __init__(self) -> None:
+        self.server, self.world, self.now = Objects(), World(), datetime(2026, 1, 1, tzinfo=UTC)
+        recorder = Recorder(type("Mute", (), {"create": lambda *_: None})())
+        settings = JobSettings("probe:1")
+        self.metrics = Metrics()
+        probing = Probing(
+            self.server, self.world, settings, self.metrics, recorder, lambda: True, clock=lambda: self.now
+        )  # type: ignore[arg-type]  # as much of a server as is asked
+        self.reconciler = Reconciler(probing)
+        self.world.put(
+            PRICE_LISTS, {**PRICES.to_wire(), "metadata": {"name": "cloud", "uid": "p", "resourceVersion": "1"}}
+        )
+
+    def _stored(self, resource: Any, body: Object) -> Object:
+        stored = self.server._store((resource.kind, body["metadata"]["name"]), body)
+        self.world.put(resource, stored)
+        return dict(stored)
+
+    def apply(self, name: str = "support", **spec: Any) -> None:
+        """Create a plan, or edit it."""
+        asked = factory.plan(**spec).to_wire()["spec"]
+        before = self.server.held.get((PLANS.kind, name))
+        meta = {"name": name, "uid": f"uid-{name}", "generation": 1}
+        if before is not None:
+            meta = {**before["metadata"], "generation": before["metadata"]["generation"] + 1}
+        self._stored(PLANS, {**(before or {}), "metadata": meta, "spec": asked})
+
+    def look(self, name: str = "support", seconds: float = 5.0) -> float | None:
+        """One look, so many seconds later."""
+        self.now += timedelta(seconds=seconds)
+        for (kind, _), body in list(self.server.held.items()):
+            for resource in (PLANS, PROBES, JOBS):
+                if resource.kind == kind:
+                    self.world.put(resource, body)
+        for kind, gone in [(JOBS, key) for key in self.world.keys(JOBS) if (JOBS.kind, key[1]) not in self.server.held]:
+            self.world.drop(kind, self.world.get(kind, gone) or {})
+        return self.reconciler((NAMESPACE, name))
+
+    def plan(self, name: str = "support") -> Object | None:
+        found = self.server.held.get((PLANS.kind, name))
+        return dict(found) if found is not None else None
+
+    def ready(self, name: str = "support") -> tuple[str, str]:
+        (found,) = (c for c in (self.plan(name) or {})["status"]["conditions"] if c["type"] == "Ready")
+        return found["status"], found["reason"]
+
+    def jobs(self) -> list[str]:
+        return sorted(name for kind, name in self.server.held if kind == JOBS.kind)
+
+    def change_job(self, name: str, **changes: Any) -> None:
+        self._stored(JOBS, {**self.server.held[JOBS.kind, name], **changes})
+
+    def attempts(self) -> dict[str, Attempt]:
+        """The last attempt, by Job."""
+        probes = (self.world.probe(key) for key in self.world.keys(PROBES))
+        return {p.status.attempts[-1].job_name: p.status.attempts[-1] for p in probes if p is not None}
+
+
+ONE = {"parallelism": 1}
+
+
+def begun(**spec: Any) -> tuple[Cluster, str]:
+    """A plan with one probe whose Job exists."""
+    cluster = Cluster()
+    cluster.apply(probing=ONE, **spec)
+    cluster.look()
+    (job,) = cluster.jobs()
+    return cluster, job
+
+
+@pytest.mark.parametrize("edit", [{"task": OTHER_DATA}, {"models": [{"name": "big", "source": {"huggingFace": {"repo": "org/big", "revision": "1"}}}]}])  # fmt: skip
+def test_data_or_models_edited_end_the_probe_of_before_at_once_and_start_another(edit: dict[str, Any]) -> None:
+    cluster, old = begun()
+    cluster.apply(probing=ONE, **edit)
+    cluster.look()
+    (new,) = cluster.jobs()
+    assert new != old, "the old Job is deleted, and the place is free at once"
+    cluster.look()
+    ended = cluster.attempts()[old]
+    assert (ended.phase, ended.reason) == ("Failed", "Interrupted") and "does not ask for it any more" in str(
+        ended.message
+    )
+    assert Decimal(0) < (ended.cost or 0) < ended.reserved, "paid for its seconds"
+    spend = (cluster.plan() or {})["status"]["spend"]
+    assert Decimal(spend["cost"]) == ended.cost
+
+
+def test_an_edit_of_the_objective_ends_nothing() -> None:
+    cluster, old = begun()
+    cluster.apply(probing=ONE, objective={"minQuality": "0.7"})
+    cluster.look()
+    assert cluster.jobs() == [old] and cluster.attempts()[old].cost is None
+
+
+def test_what_another_plan_waits_for_is_not_ended_with_an_edit() -> None:
+    cluster, old = begun()
+    cluster.apply("other", probing=ONE)
+    cluster.look("other")
+    cluster.look("other")
+    cluster.apply(probing=ONE, task=OTHER_DATA)
+    cluster.look()
+    cluster.look()
+    assert old in cluster.jobs() and len(cluster.jobs()) == 2, "and it keeps no new one waiting"
+    # until the other plan does not ask for it either
+    cluster.apply("other", probing=ONE, task=OTHER_DATA)
+    cluster.look()
+    assert old not in cluster.jobs()
+
+
+def test_suspended_what_a_queue_still_holds_is_taken_back_and_costs_nothing() -> None:
+    queued = {"scheduling": {"queueName": "team"}}
+    cluster, job = begun(**queued)
+    cluster.look()
+    assert cluster.attempts()[job].reason == "WaitingInQueue"
+    cluster.apply(probing=ONE, suspend=True, **queued)
+    cluster.look()
+    assert cluster.jobs() == []
+    cluster.look()
+    ended = cluster.attempts()[job]
+    assert (ended.reason, ended.cost) == ("Interrupted", Decimal(0)) and "was suspended" in str(ended.message)
+    # and it is tried again, as a further attempt, once the plan goes on
+    cluster.apply(probing=ONE, **queued)
+    cluster.look()
+    assert cluster.jobs() == [job.removesuffix("1") + "2"]
+
+
+def test_suspended_what_its_queue_let_run_meanwhile_ends_by_itself() -> None:
+    queued = {"scheduling": {"queueName": "team"}}
+    cluster, job = begun(**queued)
+    cluster.look()
+    cluster.change_job(job, spec={"suspend": False}, status={"active": 1})
+    cluster.apply(probing=ONE, suspend=True, **queued)
+    cluster.look()
+    assert cluster.jobs() == [job] and cluster.attempts()[job].cost is None
