@@ -25,6 +25,8 @@ import scipy
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.tables import InputError, say
+
 Row = dict[str, Any]
 
 
@@ -54,13 +56,25 @@ def arguments(
 def run(
     name: str, args: argparse.Namespace, measure: Callable[[], Outcome], *, seeds: Sequence[int] | None = None
 ) -> Outcome:
-    """Measure, print the tables and the summary, write the JSON."""
+    """Measure, print the tables and the summary, write the JSON; names whose figure is undefined are left out and said.
+
+    Input that cannot be used, or of which nothing can be scored, ends with code 2 and a sentence.
+    """
     begun = time.perf_counter()
-    outcome = measure()
+    try:
+        outcome = measure()
+        summary = {k: v for k, v in outcome.summary.items() if math.isfinite(v)}
+        if not summary:
+            raise InputError("nothing could be scored")
+    except InputError as refusal:
+        print(f"python -m tests.benchmarks.{name}: {refusal}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if undefined := [k for k in outcome.summary if k not in summary]:
+        say(f"undefined here and left out of the summary: {', '.join(undefined)}")
     console = Console(width=None if sys.stdout.isatty() else 150)
     for title, rows in outcome.tables:
         console.print(table(title, rows))
-    console.print(table("summary", [{"name": k, "value": v} for k, v in outcome.summary.items()]))
+    console.print(table("summary", [{"name": k, "value": v} for k, v in summary.items()]))
     console.print(f"{name}: {time.perf_counter() - begun:.1f} s")
     if args.json is not None:
         result = {
@@ -69,7 +83,7 @@ def run(
             "machine": machine(),
             "seeds": list(seeds) if seeds is not None else [args.seed],
             "rows": [_plain(row) for row in outcome.rows],
-            "summary": _plain(dict(outcome.summary)),
+            "summary": _plain(summary),
         }
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")

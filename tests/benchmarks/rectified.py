@@ -7,13 +7,16 @@ Every csv in DIR is a task: models in rows, losses after tuning on 0 (zero-shot)
 Metrics a cell, as in arXiv 2402.02314: PearCorr, Pearson correlation of forecast and true loss over models; RelAcc, (worst -
 picked) / (worst - best) for the model picked, which is the one forecast as best, and for ours the one of the best
 ``pooled.preference`` (``relacc_by_forecast``: without it); mean |ln error|; coverage of the 90 % interval where there is one.
+Where a loss was not measured, zero-shot ranks the model last, sub-tuning takes the last one seen, and the laws fit what there
+is; a model of which nothing is seen is the last of every baseline. PearCorr needs two models, RelAcc two different losses: where
+they are undefined, the mean leaves the cell out. Budgets below the smallest size are skipped. Both are said.
 ``relacc_subpools``: RelAcc over 200 random pools of half the models, which one lucky or unlucky pick moves less.
 Every difference of PearCorr to a baseline comes with its standard error over bootstrapped models (paired).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +26,7 @@ from orrery.laws import accept_then_stop, pooled, power, priors, rectified
 from orrery.laws.posterior import Array, Link, Posterior
 from tests.benchmarks.curves import Task, read_tasks
 from tests.benchmarks.harness import Outcome, Row, arguments, run
+from tests.benchmarks.tables import InputError, say
 
 BUDGETS = (8, 16, 32, 64, 128, 256, 512)
 _BOOTSTRAP = 1000
@@ -65,13 +69,15 @@ def seen(task: Task, budget: float, seed: int) -> Seen:
 def ours(s: Seen) -> tuple[Posterior, Array]:
     """The forecast (n, 1), and what a model is picked by (n,)."""
     prior = priors.shipped_prior(Link.LOG, task=s.task, seen=s.fingerprints)
+    known = np.isfinite(s.parameters)
+    typical = np.exp(np.log(s.parameters[known]).mean()) if known.any() else 1.0
     both = pooled.forecast(
         s.sizes,
         s.losses,
         [s.sizes[-1], s.target],
         link=Link.LOG,
         zero_shot=s.zero_shot,
-        parameters=s.parameters,
+        parameters=np.where(known, s.parameters, typical),
         family=s.families,
         prior=prior,
         seed=s.seed,
@@ -92,59 +98,93 @@ def _law(p: Array, log_size: Array | float) -> Array:
 
 def sloppy_rectified(s: Seen) -> Array:
     """The law by 200 steps of Nelder-Mead from one start: stopped long before it converges, which acts as a prior."""
-    x, goal = np.log(s.sizes), np.log(s.target)
+    goal = np.log(s.target)
 
-    def one(z: Array) -> float:
+    def one(x: Array, z: Array) -> float:
         found = minimize(
             lambda p: ((_law(p, x) - z) ** 2).sum(), _START, method="Nelder-Mead", options={"maxiter": 200}
         )
         return float(_law(found.x, goal))
 
-    return np.exp([one(z) for z in np.log(s.losses)])
+    return _one_by_one(s, one)
 
 
 def bounded_rectified(s: Seen) -> Array:
     """The law by least squares within bounds, to convergence."""
-    x, goal = np.log(s.sizes), np.log(s.target)
+    goal = np.log(s.target)
 
-    def one(z: Array) -> float:
+    def one(x: Array, z: Array) -> float:
         bounds = ([-10, -10, 0.01, -6], [20, 20, 2, z.min() + 1e-6])
         start = np.append(_START[:3], min(_START[3], z.min() - 0.1))
         return float(_law(least_squares(lambda p: _law(p, x) - z, start, bounds=bounds, max_nfev=100).x, goal))
 
-    return np.exp([one(z) for z in np.log(s.losses)])
+    return _one_by_one(s, one)
+
+
+def _one_by_one(s: Seen, forecast: Callable[[Array, Array], float]) -> Array:
+    """Losses forecast from the log sizes and log losses that each curve has; NaN where it has none."""
+    has = np.isfinite(s.losses)
+    logs = np.log(np.where(has, s.losses, 1.0))
+    return np.array(
+        [np.exp(forecast(np.log(s.sizes[h]), z[h])) if h.any() else np.nan for h, z in zip(has, logs, strict=True)]
+    )
+
+
+def last_seen(s: Seen) -> Array:
+    """The loss at the largest size seen of each curve."""
+    has = np.isfinite(s.losses)
+    column = np.where(has, np.arange(len(s.sizes)), -1).max(axis=1)
+    return np.where(column >= 0, s.losses[np.arange(len(column)), column], np.nan)
+
+
+def _batch(s: Seen, fit: Callable[[Array], Posterior]) -> Array:
+    """Median losses of a fit of those curves of which something is seen; NaN for the others."""
+    has = np.isfinite(s.losses).any(axis=1)
+    out = np.full(len(has), np.nan)
+    if has.any():
+        out[has] = _losses(fit(s.losses[has]))
+    return out
 
 
 def _losses(p: Posterior) -> Array:
     return p.median()[:, 0]
 
 
-#: Forecast losses, or any score that ranks models (``scale`` False: no error in losses is meant).
+#: Forecast losses, or any score that ranks models (``scale`` False: no error in losses is meant); NaN: nothing to say.
 BASELINES: dict[str, tuple[Callable[[Seen], Array], bool]] = {
     "zero_shot": (lambda s: s.zero_shot, True),
-    "sub_tuning": (lambda s: s.losses[:, -1], True),
+    "sub_tuning": (last_seen, True),
     "size": (lambda s: -np.log(s.parameters), False),
-    "power": (lambda s: _losses(power.fit(s.sizes, s.losses, link=Link.LOG).predict([s.target])), True),
+    "power": (lambda s: _batch(s, lambda y: power.fit(s.sizes, y, link=Link.LOG).predict([s.target])), True),
     "law": (sloppy_rectified, True),
     "law_bounded": (bounded_rectified, True),
     "bayes": (lambda s: _losses(bayesian_rectified(s)), True),
-    "ats": (lambda s: _losses(accept_then_stop.fit(s.sizes, s.losses, link=Link.LOG).predict([s.target])), True),
+    "ats": (lambda s: _batch(s, lambda y: accept_then_stop.fit(s.sizes, y, link=Link.LOG).predict([s.target])), True),
     "last2": (
-        lambda s: _losses(accept_then_stop.last_points(s.sizes, s.losses, link=Link.LOG).predict([s.target])),
+        lambda s: _batch(s, lambda y: accept_then_stop.last_points(s.sizes, y, link=Link.LOG).predict([s.target])),
         True,
     ),
 }
 
 
 def pearson(forecast: Array, truth: Array) -> Array:
-    """Correlation in percent, over the last axis; 0 where a forecast is constant."""
+    """Correlation in percent, over the last axis; 0 where a forecast is constant, NaN where the truth is."""
     a, b = (v - v.mean(axis=-1, keepdims=True) for v in (forecast, truth))
-    norm = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
-    return np.asarray(100 * (a * b).sum(axis=-1) / np.where(norm > 0, norm, np.inf))
+    spread = (b**2).sum(axis=-1)
+    norm = np.sqrt((a**2).sum(axis=-1) * spread)
+    return np.where(spread > 0, 100 * (a * b).sum(axis=-1) / np.where(norm > 0, norm, np.inf), np.nan)
 
 
 def relative_accuracy(forecast: Array, truth: Array) -> float:
-    return float(100 * (truth.max() - truth[np.argmin(forecast)]) / (truth.max() - truth.min()))
+    """In percent; NaN where all models are equally good."""
+    spread = truth.max() - truth.min()
+    return float(100 * (truth.max() - truth[np.argmin(forecast)]) / spread) if spread > 0 else np.nan
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean of what is defined; NaN where nothing is."""
+    defined = [v for v in values if np.isfinite(v)]
+    return float(np.mean(defined)) if defined else np.nan
 
 
 def cell(task: Task, budget: int, seed: int) -> list[Row]:
@@ -154,26 +194,30 @@ def cell(task: Task, budget: int, seed: int) -> list[Row]:
     low, high = (v[:, 0] for v in posterior.interval(0.9))
     forecasts: dict[str, tuple[Array, bool]] = {"orrery": (_losses(posterior), True)}
     forecasts |= {name: (method(s), scale) for name, (method, scale) in BASELINES.items()}
+    # Who says nothing of any model is no rival here; a model of which a rival says nothing is the last of its ranking.
+    forecasts = {name: found for name, found in forecasts.items() if np.isfinite(found[0]).any()}
+    ranked = {name: np.where(np.isfinite(f), f, f[np.isfinite(f)].max()) for name, (f, _) in forecasts.items()}
     draws = np.random.default_rng(seed).integers(0, len(truth), (_BOOTSTRAP, len(truth)))
-    resampled = {name: pearson(f[draws], truth[draws]) for name, (f, _) in forecasts.items()}
-    pools = [np.random.default_rng(seed + i).permutation(len(truth))[: len(truth) // 2] for i in range(_SUBPOOLS)]
+    resampled = {name: pearson(f[draws], truth[draws]) for name, f in ranked.items()}
+    half = max(2, len(truth) // 2)
+    pools = [np.random.default_rng(seed + i).permutation(len(truth))[:half] for i in range(_SUBPOOLS)]
     rows = []
     for name, (forecast, scale) in forecasts.items():
-        picked_by = choice if name == "orrery" else forecast
+        picked_by = choice if name == "orrery" else ranked[name]
         gap = resampled["orrery"] - resampled[name]
         rows.append(
             {
                 "task": task.name,
                 "budget": budget,
                 "method": name,
-                "pearcorr": float(pearson(forecast, truth)),
+                "pearcorr": float(pearson(ranked[name], truth)),
                 "relacc": relative_accuracy(picked_by, truth),
-                "relacc_subpools": float(np.mean([relative_accuracy(picked_by[p], truth[p]) for p in pools])),
-                "relacc_by_forecast": relative_accuracy(forecast, truth) if name == "orrery" else np.nan,
-                "abs_ln_error": float(np.abs(np.log(forecast / truth)).mean()) if scale else np.nan,
+                "relacc_subpools": _mean(relative_accuracy(picked_by[p], truth[p]) for p in pools),
+                "relacc_by_forecast": relative_accuracy(ranked[name], truth) if name == "orrery" else np.nan,
+                "abs_ln_error": _mean(np.abs(np.log(forecast / truth))) if scale else np.nan,
                 "coverage90": float(np.mean((low <= truth) & (truth <= high))) if name == "orrery" else np.nan,
-                "behind_orrery": float(pearson(forecasts["orrery"][0], truth) - pearson(forecast, truth)),
-                "behind_orrery_se": float(np.std(gap)),
+                "behind_orrery": float(pearson(ranked["orrery"], truth) - pearson(ranked[name], truth)),
+                "behind_orrery_se": float(np.std(gap[np.isfinite(gap)])) if np.isfinite(gap).any() else np.nan,
             }
         )
     return rows
@@ -188,7 +232,7 @@ def summarise(rows: list[Row]) -> dict[str, float]:
         for task in (None, *tasks):
             chosen = [r for r in rows if r["method"] == method and task in (None, r["task"])]
             for metric in _METRICS:
-                value = float(np.mean([r[metric] for r in chosen]))
+                value = _mean(r[metric] for r in chosen)
                 if np.isfinite(value):
                     summary[f"{prefix}{task + '.' if task else ''}{metric}"] = value
     for method in ("ats", "last2"):
@@ -207,13 +251,35 @@ def tables(rows: list[Row]) -> list[tuple[str, list[Row]]]:
         for task in dict.fromkeys(r["task"] for r in rows):
             for budget in dict.fromkeys(r["budget"] for r in rows):
                 here = [r for r in rows if r["task"] == task and r["budget"] == budget]
-                lines.append({"task": task, "budget": f"1/{budget}", **{r["method"]: r[metric] for r in here}})
+                if here:
+                    found = {r["method"]: r[metric] for r in here}
+                    named = {m: found.get(m, np.nan) for m in ("orrery", *BASELINES)}
+                    lines.append({"task": task, "budget": f"1/{budget}", **named})
         out.append((metric, lines))
     return out
 
 
 def measure(tasks: list[Task], seed: int) -> Outcome:
-    rows = [row for task in tasks for budget in BUDGETS for row in cell(task, budget, seed)]
+    """Every task at every budget that reaches its smallest size.
+
+    Raises:
+        InputError: there is no such budget.
+    """
+    rows: list[Row] = []
+    for task in tasks:
+        budgets = [b for b in BUDGETS if task.sizes[0] <= task.sizes[-1] / b]
+        if skipped := [f"1/{b}" for b in BUDGETS if b not in budgets]:
+            say(f"{task.name}: no size within {', '.join(skipped)} of {task.sizes[-1]:,.0f}: these budgets are skipped")
+        for budget in budgets:
+            rows += cell(task, budget, seed)
+    if not rows:
+        raise InputError("no task has a size within 1/8 of its largest: nothing can be forecast from a fraction")
+    for metric in ("pearcorr", "relacc"):
+        undefined = [f"{r['task']} 1/{r['budget']}" for r in rows if r["method"] == "orrery" and np.isnan(r[metric])]
+        if undefined:
+            say(
+                f"{metric} is undefined and left out of the mean in {', '.join(undefined)}: it needs models that differ"
+            )
     return Outcome(rows, summarise(rows), tables(rows))
 
 

@@ -1,0 +1,58 @@
+"""Csv files as people write them: one way to open them and one way to read a number."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Input that a benchmark cannot use; its text says what to give instead."""
+
+
+def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Column names and rows, both stripped; a byte order mark and lines that begin with ``#`` are skipped.
+
+    Raises:
+        InputError: there is no such file, or it is no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} cannot be read as a csv in UTF-8: {problem}") from None
+    reader = csv.reader((line for line in lines if line.strip() and not line.startswith("#")), skipinitialspace=True)
+    columns = [name.strip() for name in next(reader, [])]
+    rows = [{c: v.strip() for c, v in zip(columns, row, strict=False)} for row in reader]
+    return columns, [{c: row.get(c, "") for c in columns} for row in rows]
+
+
+def number(text: str | None) -> float:
+    """The finite number a cell holds; NaN where it holds none (empty, ``nan``, ``inf``, words).
+
+    >>> number(" 1.5 "), number("1,638,400"), number(""), number("inf")
+    (1.5, 1638400.0, nan, nan)
+    """
+    try:
+        value = float((text or "").replace(",", ""))
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def files(folder: Path) -> list[Path]:
+    """Every csv of a folder, by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    paths = sorted(p for p in folder.glob("*") if p.suffix.casefold() == ".csv" and p.is_file())
+    if not paths:
+        raise InputError(f"--data {folder} holds no csv file: give the folder in which they lie")
+    return paths
+
+
+def say(note: str) -> None:
+    """Tell whoever runs a benchmark what was left out, apart from its tables."""
+    print(note, file=sys.stderr)
