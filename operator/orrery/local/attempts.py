@@ -123,7 +123,7 @@ def _verdict(record: AttemptRecord, ending: Ending, judgement: Judgement) -> tup
     if ending.cause == "DeadlineExceeded":
         return "DeadlineExceeded", f"ended at its deadline of {record.deadline_seconds} s{kept}"
     if ending.cause == "Terminated":
-        return "Interrupted", f"ended early, by a person or because the plan's time was over{kept}"
+        return "Interrupted", f"ended early: by a person, or because the plan's time was over or it was edited{kept}"
     if ending.cause == "NotExecutable":
         return "NotExecutable", "the probe command does not start; the log names it"
     if ending.code in (-signal.SIGKILL, 128 + signal.SIGKILL):

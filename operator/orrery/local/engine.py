@@ -26,6 +26,7 @@ from orrery.local.files import StateError, only_run
 from orrery.local.publish import check_inputs, publish, write_inputs
 from orrery.local.reuse import copy_measurements
 from orrery.local.store import REPORT, SPEC, AttemptFolder, Store
+from orrery.planning.evidence import obsolete
 from orrery.planning.reports import left_to_do
 from orrery.planning.types import Facts, ProbeRecord, ProbeRequest, Step, is_confirming
 
@@ -156,6 +157,7 @@ class _Run:
                 self.observer.ended(ended)
             records = self.store.records()
             running = self._in_flight()
+            self._end_obsolete(records, running)
             out_of_time = self._out_of_time()
             facts = replace(self.facts, out_of_time=out_of_time)
             step = self.advance(*self._question(records, out_of_time), self.prices, facts)
@@ -175,6 +177,13 @@ class _Run:
                     f"this with the folder {self.settings.state}"
                 )
             self._wait(running)
+
+    def _end_obsolete(self, records: Sequence[ProbeRecord], running: Sequence[AttemptFolder]) -> None:
+        """What an earlier run started and the plan, edited since, does not ask for; saying it again does no harm."""
+        names = {record.name for record in obsolete(self.plan.spec, records)}
+        for attempt in running:
+            if attempt.probe in names:
+                processes.terminate(attempt.folder)
 
     def _in_flight(self) -> list[AttemptFolder]:
         return [attempt for attempt in self.store.all_attempts() if attempt.in_flight]

@@ -200,6 +200,27 @@ def test_the_plan_s_own_deadline_ends_probing_and_still_answers(tmp_path):
     assert answer(plan, tmp_path / "state").records == result.records
 
 
+def test_what_runs_for_the_data_of_before_an_edit_is_ended_and_paid(tmp_path):
+    seen, state = Quiet(), tmp_path / "state"
+
+    def die():
+        if list(state.glob("probes/*/attempt-1/started.json")):
+            raise KeyboardInterrupt  # the run is gone, its probe goes on
+
+    seen.on_wait = die
+    with pytest.raises(KeyboardInterrupt):
+        answer(planner.plan("hang"), state, seen)
+    assert next(state.glob("probes/*/attempt-1/alive")).exists()
+    began, seen = time.monotonic(), Quiet()
+    edited = planner.plan("good", task={"dataset": {"source": {"builtin": {"name": "other-task"}}}})
+    result = answer(edited, state, seen)
+    assert time.monotonic() - began < 10 and result.step.finished
+    old, new = by_model(result)["hang"], by_model(result)["good"]
+    assert (old.reason, old.attempts, old.reserved) == ("Interrupted", 0, 0) and old.cost > 0
+    assert new.state is ProbeState.SUCCEEDED
+    assert seen.events.index(("started", new.name)) < seen.events.index(("ended", "Interrupted"))
+
+
 def test_suspended_it_starts_nothing(tmp_path):
     result = answer(planner.plan("good", suspend=True), tmp_path / "state")
     assert result.records == [] and result.step.finished
