@@ -206,15 +206,15 @@ def predict(run: Run, kept: dict[str, Any]) -> dict[str, float | None]:
     assert training is not None
     steps = float(update_steps(np.array([float(n)]), np.array([epochs]))[0])
     rounds = float(passes(np.array([float(n)]), np.array([epochs]))[0])
-    tokens = n * rounds * length + (n * length if encoder else 0.0)
+    trained_on = n * rounds * length
+    tokens = trained_on + (n * length if encoder else 0.0)
     flops = float(training_flops(facts, training, length, n * rounds)) + (
         float(inference_flops(facts, length)) * n if encoder else 0.0
     )
     trained = float(facts.parameters) if training is Training.FULL else float(adapter_parameters(facts, rank))
     batch = np.ceil(n * rounds / steps)
-    seconds = throughput.seconds(
-        run.model, CPU, WorkKind.of(training), np.array([flops]), counted_passes(facts, [steps]) * flops / tokens
-    )
+    passed = float(training_flops(facts, training, 1.0, 1.0)) * counted_passes(facts, training, [steps], trained_on)
+    seconds = throughput.seconds(run.model, CPU, WorkKind.of(training), np.array([flops]), passed)
     longest = float(np.quantile(seen["lengths_encoder" if encoder else "lengths"], n / (n + 1)))
     memory = float(process_memory(facts, training, trained, batch, longest, scoring(run.model, seen, {})))
     return {"memory": memory, "seconds": float(seconds.median()[0]), "tokens": tokens}
@@ -240,11 +240,10 @@ def _observed(run: Run, report: dict[str, Any], facts: ModelFacts) -> list[Obser
             continue
         epochs = float({p.name: p.value for p in one.parameters}.get("epochs", 1))
         steps = float(update_steps(np.array([float(one.fidelity.training_examples)]), np.array([epochs]))[0])
-        flops = float(result["trainFlops"])
-        each, passed = flops / result["trainTokens"], float(counted_passes(facts, steps))
-        found.append(
-            Observation(run.model, CPU, WorkKind.of(training), flops, float(result["trainSeconds"]), passed * each)
-        )
+        passed = float(counted_passes(facts, training, steps, float(result["trainTokens"])))
+        each, seconds = float(training_flops(facts, training, 1.0, 1.0)), float(result["trainSeconds"])
+        kind = WorkKind.of(training)
+        found.append(Observation(run.model, CPU, kind, float(result["trainFlops"]), seconds, passed * each))
     return found
 
 

@@ -50,15 +50,17 @@ ADAM = Recipe()
 #: What probes run on a CPU: transformers' eager attention, answers' logits alone.
 CPU_PROBE = Recipe(stored_scores=True, logits_share=0.2)
 #: What autograd saves there over ``activation_bytes``, counted by its hooks: 1.33 to 1.49 for SmolLM2, whose norms run in
-#: fp32, .66 to .71 for MiniLM; and what the passes' temporaries and a heap in pieces add to it, calibrated with
-#: ``TRAINING_BYTES`` on the intents half of docs/benchmarks/costs.md.
+#: fp32, .66 to .71 for MiniLM; and what the passes' temporaries add to it. ``_HEAP``, ``_COPIES`` and ``TRAINING_BYTES`` are
+#: calibrated together on the intents half of docs/benchmarks/costs.md and the first trainings of its probes.
 _SAVED_GATED, _SAVED_PLAIN = 1.4, 0.7
-_HEAP = 2.75
+_HEAP = 1.5
+#: Share of the linear layers' 16-bit weights that a training process holds once more.
+_COPIES = 0.85
 #: Resident memory of a probe's process beside its model when its trial begins: interpreter, torch, transformers, data.
 PROCESS_BYTES = 456.0 * 2**20
 #: More once it trains: peft and the optimizer's modules, and what oneDNN and the heap keep of every batch's new shape, about
 #: 10 MiB each over the 16 steps that a training has at least.
-TRAINING_BYTES = 176.0 * 2**20
+TRAINING_BYTES = 235.0 * 2**20
 #: Tokens of one forward pass, and numbers of logits held at once, when options are scored on a CPU (``probes.likelihood``).
 _SCORED_TOKENS, _SCORED_LOGITS = 768.0, 2.0**25
 _LOGIT_BYTES = 10.0  #: 16 bits, and fp32 twice: the matrix product's accumulator and the log-softmax
@@ -223,11 +225,15 @@ def process_memory(
     recipe = replace(CPU_PROBE, overhead=_HEAP * (_SAVED_GATED if gated(facts) else _SAVED_PLAIN))
     tensors = training_memory(facts, training, trained_parameters, batch_size, longest_tokens, recipe)
     held = frozen_bytes(facts, training) + recipe.state * np.asarray(trained_parameters, dtype=np.float64)
-    extra = {
-        Training.FULL: 0.0,
-        Training.ADAPTER: 2.0 * linear_parameters(facts),
-        Training.QUANTIZED_ADAPTER: _BITSANDBYTES,
-    }[training]
+    linear = 2.0 * linear_parameters(facts)
+    extra = (
+        _COPIES * linear
+        + {
+            Training.FULL: 0.0,
+            Training.ADAPTER: linear,
+            Training.QUANTIZED_ADAPTER: _BITSANDBYTES,
+        }[training]
+    )
     return np.asarray(PROCESS_BYTES + TRAINING_BYTES + held + np.maximum(tensors - held, score) + extra)
 
 

@@ -3,9 +3,8 @@
 A forward (and backward) pass over n tokens takes as long as one over n + r tokens would at full speed: r is the roofline's
 ridge, peak / bandwidth (Williams et al. 2009), since a pass reads every weight once however few tokens it is for; on CPUs
 what the framework does between kernels sets a floor. So ``effort = FLOPs + r x FLOPs a token x passes`` is what speed is a
-ratio to. Kernels are started a layer at a time, so a narrow layer costs no less than ``_LAYER_PARAMETERS`` would; of routed
-experts a pass reads all that any of its tokens is sent to (``counted_passes``); and full fine-tuning's optimizer, which
-moves all weights and their state through memory once a step, has a longer ridge. In this form throughput saturates in the
+ratio to. Of routed experts a pass reads all that any of its tokens is sent to, and full fine-tuning's optimizer moves all
+weights and their state through memory once a step (``counted_passes``); each training has some set-up beside. In this form throughput saturates in the
 batch: from its speed at one sequence a step it gives the published speeds of Mixtral at 2 to 17 (``costs.batches``).
 
 Utilisation u = achieved / peak FLOP/s is modelled on the log scale as a sum of normal effects: the kind of work, the
@@ -64,23 +63,24 @@ _ACCELERATOR_SD = 0.45
 _UNKNOWN_ACCELERATOR_SD = 1.5
 _KIND_SD = 0.35
 _MODEL_SD = 0.40
-#: Least tokens that a pass costs beside its own, on a CPU; and parameters of the smallest layer that its kernels' work
-#: outweighs their starting. Calibrated on the intents half of docs/benchmarks/costs.md.
-_LEAST_RIDGE = 110.0
-_LAYER_PARAMETERS = 2.5e6
-#: What a training does before and after its steps counts as so many: adapters put in and merged, the optimizer's state
-#: allocated and its pages touched for the first time. Single runs: 2.7 (LoRA), 1.7 (full fine-tuning).
-SETUP_PASSES = 3.0
+#: Least tokens that a pass costs beside its own, on a CPU: what starting kernels takes, more of them with adapters. From
+#: single steps of one thread, docs/benchmarks/costs.md: 87 and 116 tokens of two models with LoRA, 36 and 37 in full.
+_LEAST_RIDGE = {WorkKind.FULL_TRAINING: 37.0, WorkKind.ADAPTER_TRAINING: 100.0, WorkKind.QUANTIZED_TRAINING: 100.0}
+#: Seconds that a training takes beside its steps, whatever the model: adapters put in and merged (.46 for SmolLM2-135M), the
+#: optimizer's state allocated and its pages touched for the first time.
+SETUP_SECONDS = 0.5
 #: Bytes a trained parameter that an optimizer's step moves: gradient in 16 and 32 bits, its norm and clipping, two moments,
-#: fp32 weights read and written, 16-bit weights written. One core took 2.2 ns for them (23 GB/s): no fewer tokens than so many.
+#: fp32 weights read and written, 16-bit weights written; as a multiple of a pass that reads 16-bit weights at full
+#: bandwidth, which takes as long as 6 FLOPs for each of the ridge's tokens. It is not slowed by a utilisation below one, by
+#: which all effort is divided, so that it is multiplied with here.
 _STEP_BYTES = 50.0
-_LEAST_STEP = 50.0
+_STEP_PASSES = _STEP_BYTES / 6.0 * _PRIOR_UTILISATION[WorkKind.FULL_TRAINING]
 _NOISE_SD = 0.20  # run to run, batch to batch: seen on repeated probes of one model
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Work that was measured: FLOPs done in seconds; ``pass_flops`` are one token's FLOPs times their ``counted_passes``."""
+    """Work that was measured, ``runs`` of it together: FLOPs done in seconds, and what ``effort`` counts beside them."""
 
     model: str
     accelerator: AcceleratorFacts
@@ -88,44 +88,37 @@ class Observation:
     flops: float
     seconds: float
     pass_flops: float = 0.0
+    runs: float = 1.0
 
 
 def ridge(accelerator: AcceleratorFacts, kind: WorkKind = WorkKind.INFERENCE) -> float:
     """Tokens a pass costs beside its own: peak / bandwidth, in FLOPs a byte, which for 16-bit weights is tokens.
 
-    Full fine-tuning's optimizer moves ``_STEP_BYTES`` a parameter in the time of so many of a token's 6 FLOPs; what it
-    moves is not slowed by a utilisation below one, by which all effort is divided, so that it is multiplied with here.
-
     >>> h100 = AcceleratorFacts("h100", 989e12, 80e9, 3.35e12, True)
-    >>> round(ridge(h100)), round(ridge(h100, WorkKind.FULL_TRAINING))
-    (295, 1156)
+    >>> round(ridge(h100))
+    295
     """
-    intensity = accelerator.peak_flops / accelerator.bandwidth
-    if kind is not WorkKind.FULL_TRAINING:
-        return max(intensity, _LEAST_RIDGE)
-    step = _STEP_BYTES / 6.0 * _PRIOR_UTILISATION[kind] * intensity
-    return max(intensity, _LEAST_RIDGE) + max(step, _LEAST_STEP)
+    return max(accelerator.peak_flops / accelerator.bandwidth, _LEAST_RIDGE.get(kind, 0.0))
 
 
-def counted_passes(facts: ModelFacts | None, steps: ArrayLike, tokens: ArrayLike = 0.0) -> Array:
-    """Passes that a training of ``steps`` optimizer steps over ``tokens`` in all takes as long as, set-up included.
+def counted_passes(facts: ModelFacts | None, training: Training, steps: ArrayLike, tokens: ArrayLike = 0.0) -> Array:
+    """Passes over the parameters that a token is multiplied with which ``steps`` steps over ``tokens`` in all count as.
 
-    More where layers are narrow, and where experts are routed: a step's tokens are multiplied with those they are sent to,
-    but read all that any of them is sent to (``touched_parameters``), up to total / active times as much.
+    More where experts are routed: a step's tokens are multiplied with those they are sent to, but read all that any of them
+    is sent to (``touched_parameters``). And more in full fine-tuning, whose optimizer moves every parameter once a step.
 
-    >>> small = ModelFacts(parameters=22_713_216, active_parameters=10_992_768, layers=6)
-    >>> round(float(counted_passes(small, 16)), 1)
-    25.9
     >>> mixtral = ModelFacts(parameters=47_000_000_000, active_parameters=13_000_000_000, experts=8, experts_per_token=2)
-    >>> (counted_passes(mixtral, 100, [100, 100_000]) / counted_passes(None, 100)).round(2).tolist()
-    [1.0, 3.62]
+    >>> counted_passes(mixtral, Training.ADAPTER, 100, [100, 100_000]).round(1).tolist()
+    [100.0, 361.5]
+    >>> round(float(counted_passes(None, Training.FULL, 100)), 1)
+    391.7
     """
     n = np.asarray(steps, dtype=np.float64)
-    passes = n + SETUP_PASSES
+    moved = _STEP_PASSES if training is Training.FULL else 0.0
     if facts is None:
-        return passes
+        return np.asarray(n * (1.0 + moved))
     read = touched_parameters(facts, np.asarray(tokens, dtype=np.float64) / np.maximum(n, 1.0))
-    return passes * np.maximum(read, _LAYER_PARAMETERS * (facts.layers or 0)) / active_parameters(facts)
+    return np.asarray(n * (read + moved * facts.parameters) / active_parameters(facts))
 
 
 def effort(
@@ -133,9 +126,16 @@ def effort(
     flops: ArrayLike,
     pass_flops: ArrayLike = 0.0,
     kind: WorkKind = WorkKind.INFERENCE,
+    runs: float = 1.0,
 ) -> Array:
-    """FLOPs that would take as long at full speed: passes over few tokens waste the rest of the accelerator."""
-    return np.asarray(flops, dtype=np.float64) + ridge(accelerator, kind) * np.asarray(pass_flops, dtype=np.float64)
+    """FLOPs that would take as long at full speed: passes over few tokens waste the rest of the accelerator.
+
+    ``pass_flops`` are one trained token's FLOPs times the ``counted_passes``; each of ``runs`` trainings has its set-up.
+    """
+    done = np.asarray(flops, dtype=np.float64)
+    setup = 0.0 if kind is WorkKind.INFERENCE else SETUP_SECONDS * accelerator.peak_flops * _PRIOR_UTILISATION[kind]
+    wasted = ridge(accelerator, kind) * np.asarray(pass_flops, dtype=np.float64)
+    return done + wasted + np.where(done > 0, runs * setup, 0.0)
 
 
 def distance(a: AcceleratorFacts, b: AcceleratorFacts) -> float:
@@ -177,7 +177,7 @@ class Throughput:
         grouped: dict[_Key, list[float]] = {}
         for o in observations:
             if o.flops > 0 and o.seconds > 0 and np.isfinite(o.flops) and np.isfinite(o.seconds):
-                done = float(effort(o.accelerator, o.flops, o.pass_flops, o.kind))
+                done = float(effort(o.accelerator, o.flops, o.pass_flops, o.kind, o.runs))
                 achieved = np.log(done / o.seconds / o.accelerator.peak_flops)
                 grouped.setdefault(_Key(o.model, o.accelerator, o.kind), []).append(float(achieved))
         keys = tuple(sorted(grouped, key=lambda k: (k.model, k.accelerator.name, k.kind)))
@@ -196,8 +196,9 @@ class Throughput:
         kind: WorkKind,
         flops: ArrayLike,
         pass_flops: ArrayLike = 0.0,
+        runs: float = 1.0,
     ) -> Posterior:
-        """Seconds that ``flops`` (n,) take, as a log-normal posterior; includes one run's own variation.
+        """Seconds that ``flops`` (n,) take in ``runs`` trainings, as a log-normal posterior with a run's own variation.
 
         >>> gpu = AcceleratorFacts("h100", 989e12, 80e9, 3.35e12, True)
         >>> seen = Observation("m", gpu, WorkKind.INFERENCE, 989e12, 5.0)
@@ -205,7 +206,7 @@ class Throughput:
         >>> bool(4.5 < t.median()[0] < 5.5)
         True
         """
-        work = effort(accelerator, flops, pass_flops, kind)
+        work = effort(accelerator, flops, pass_flops, kind, runs)
         key = _Key(model, accelerator, kind)
         mean, variance = float(np.log(_PRIOR_UTILISATION[kind])), _covariance(key, key)
         if self.keys:

@@ -25,7 +25,8 @@ class Work:
     request_flops: Array  #: prefill and decode of one request
     adaptation_memory: Array  #: bytes at the peak of training; 0 when nothing is trained
     serving_memory: Array  #: bytes to serve one request at a time
-    adaptation_passes: Array | None = None  #: ``throughput.counted_passes`` of its steps; None: not counted
+    #: FLOPs of one trained token times the training's ``throughput.counted_passes``; None: not counted
+    pass_flops: Array | None = None
     request_shared_tokens: Array | None = (
         None  #: with which every prompt begins, so that a cache may keep them; None: none
     )
@@ -33,10 +34,8 @@ class Work:
 
     @property
     def adaptation_pass_flops(self) -> Array:
-        """One training token's FLOPs times the passes: what passes over few tokens cost beside their FLOPs."""
-        if self.adaptation_passes is None:
-            return np.zeros(len(self))
-        return self.adaptation_passes * self.adaptation_flops / np.maximum(self.adaptation_tokens, 1.0)
+        """What the training's passes over few tokens cost beside their FLOPs (``throughput.effort``)."""
+        return np.zeros(len(self)) if self.pass_flops is None else self.pass_flops
 
     def __len__(self) -> int:
         return len(self.adaptation_flops)

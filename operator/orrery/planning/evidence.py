@@ -26,6 +26,7 @@ from orrery.api.probe import (
     digest,
     model_identity,
 )
+from orrery.costs.flops import training_flops
 from orrery.costs.throughput import WorkKind, counted_passes
 from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILURES, refusal
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
@@ -48,7 +49,7 @@ class Known:
     task_facts: TaskFacts | None = None
     model_facts: dict[str, ModelFacts] = field(default_factory=dict)
     #: FLOPs, their seconds, and one token's FLOPs times the passes they took
-    work: dict[tuple[str, str, WorkKind], tuple[float, float, float]] = field(default_factory=dict)
+    work: dict[tuple[str, str, WorkKind], tuple[float, float, float, int]] = field(default_factory=dict)
     uncertain: dict[str, str] = field(default_factory=dict)  #: model: why its sizes are
     load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
     late: Counter[tuple[str, str]] = field(default_factory=Counter)  #: probes that met their deadline, by the same
@@ -194,18 +195,22 @@ def _observe(known: Known, model: str, accelerator: str, trial: Trial, result: T
     training = None
     if trial.strategy in registry.installed() and trial.fidelity.method is Method.DIRECT:
         training = registry.get(trial.strategy).training
+    facts, tokens = known.model_facts.get(model), float(result.train_tokens)
     pairs = [(WorkKind.INFERENCE, result.evaluation_flops, result.evaluation_seconds, 0.0)]
     if training is not None:
         epochs = float(parameters_of(trial).get("epochs", 1.0))
         steps = update_steps(np.array([float(trial.fidelity.training_examples or 1)]), np.array([epochs]))
-        passed = float(counted_passes(known.model_facts.get(model), steps, float(result.train_tokens))[0])
-        passes = passed * float(result.train_flops or 0) / max(result.train_tokens, 1)
+        # not the mean over all tokens: those an encoder's head is fitted on are only read
+        each = float(result.train_flops or 0) / max(tokens, 1.0)
+        each = each if facts is None else float(training_flops(facts, training, 1.0, 1.0))
+        passes = each * float(counted_passes(facts, training, steps, tokens)[0])
         pairs.append((WorkKind.of(training), result.train_flops, result.train_seconds, passes))
     for kind, flops, seconds, passes in pairs:
         if flops and seconds and flops > 0 and seconds > 0:
             # Sums, so that long runs count by their length: short ones are mostly set-up.
-            done, spent, passed = known.work.get((model, accelerator, kind), (0.0, 0.0, 0.0))
-            known.work[model, accelerator, kind] = done + float(flops), spent + float(seconds), passed + passes
+            done, spent, passed, runs = known.work.get((model, accelerator, kind), (0.0, 0.0, 0.0, 0))
+            total = done + float(flops), spent + float(seconds), passed + passes, runs + 1
+            known.work[model, accelerator, kind] = total
 
 
 def _fail(

@@ -117,8 +117,8 @@ class Clock:
         self.by_name = {a.name: a for a in self.accelerators}
         self.throughput = Throughput.fit(
             [
-                Observation(model, self.by_name[where], kind, flops, seconds, passes)
-                for (model, where, kind), (flops, seconds, passes) in sorted(known.work.items())
+                Observation(model, self.by_name[where], kind, flops, seconds, passes, runs)
+                for (model, where, kind), (flops, seconds, passes, runs) in sorted(known.work.items())
             ]
         )
         self._pace: dict[tuple[str, str, WorkKind], tuple[float, float]] = {}  # ln seconds a FLOP, and its sd
@@ -129,7 +129,7 @@ class Clock:
         """Seconds of each amount of work (n,), wider when the model's size is a guess; no work takes none."""
         key = model, accelerator, kind
         if key not in self._pace:
-            one = self.throughput.seconds(model, self.by_name[accelerator], kind, np.ones(1))
+            one = self.throughput.seconds(model, self.by_name[accelerator], kind, np.ones(1), runs=0.0)
             guess = 0.0 if model in self.known.model_facts else _UNKNOWN_SIZE_SD
             late = min(self.known.late[model, accelerator], 4) * np.log(_LATE_FACTOR)
             self._pace[key] = float(one.mean[0] + late), float(np.hypot(one.sd[0], guess))

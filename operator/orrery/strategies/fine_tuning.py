@@ -11,7 +11,7 @@ import numpy as np
 from orrery.api.models import Architecture, Model, Precision
 from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
-from orrery.costs.flops import Training, training_flops
+from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.memory import adapter_parameters, training_memory
 from orrery.costs.throughput import counted_passes
 from orrery.costs.work import Work
@@ -197,7 +197,7 @@ class FineTuning:
         length = dataset.input + dataset.output
         sizes = self.full_sizes(group)
         epochs = self._numbers(group, "epochs", 1.0)
-        examples, steps = sizes * passes(sizes, epochs), update_steps(sizes, epochs)
+        examples = sizes * passes(sizes, epochs)
         prompt = np.full(group.size, counts.input)
         if self.training is Training.FULL:
             trained: Array = np.full(group.size, float(facts.parameters))
@@ -205,13 +205,13 @@ class FineTuning:
             trained = adapter_parameters(facts, self._numbers(group, "rank", 8.0))
         memory = training_memory(facts, self.training, trained, BATCH_SIZE, length)
         return Work(
-            adaptation_flops=np.asarray(training_flops(facts, self.training, length, examples)),
+            adaptation_flops=self._flops(group, sizes, epochs),
             adaptation_tokens=examples * length,
             request_input_tokens=prompt,
             request_output_tokens=np.full(group.size, counts.output),
             request_flops=request_flops(group, prompt, counts),
             adaptation_memory=np.broadcast_to(memory, (group.size,)),
-            adaptation_passes=counted_passes(facts, steps, examples * length),
+            pass_flops=self._passed(group, sizes, epochs),
             serving_memory=serving_bytes(group, prompt, counts),
         )
 
@@ -270,19 +270,29 @@ class FineTuning:
         return np.maximum(np.floor(self._numbers(group, "dataPercent", 100.0) * total / 100.0), 1.0)
 
     def _pass_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
-        """One training token's FLOPs times the passes of training one configuration on ``examples``."""
-        counts, size = count_tokens(group), np.array([float(examples)])
+        """What the passes of training one configuration on ``examples`` cost beside their FLOPs."""
         epochs = np.array([float(parameters.get("epochs", 1.0))])
-        length = counts.input + counts.output
-        passed = counted_passes(facts_of(group), update_steps(size, epochs), size * passes(size, epochs) * length)
-        return float((training_flops(facts_of(group), self.training, length, 1.0) / length * passed)[0])
+        return float(self._passed(group, np.array([float(examples)]), epochs)[0])
 
     def training_flops(self, group: Group, parameters: Mapping[str, str], examples: int) -> float:
         """FLOPs of training one configuration on ``examples`` of the group's task."""
-        counts = count_tokens(group)
-        size = np.array([float(examples)])
-        seen = size * passes(size, np.array([float(parameters.get("epochs", 1.0))]))
-        return float(training_flops(facts_of(group), self.training, counts.input + counts.output, seen)[0])
+        epochs = np.array([float(parameters.get("epochs", 1.0))])
+        return float(self._flops(group, np.array([float(examples)]), epochs)[0])
+
+    def _flops(self, group: Group, sizes: Array, epochs: Array) -> Array:
+        """FLOPs of trainings on so many examples each; an encoder reads them once more, to fit the head that it starts from."""
+        counts, facts = count_tokens(group), facts_of(group)
+        encoder = group.model.architecture is Architecture.ENCODER
+        length = counts.input + counts.output
+        fitting = sizes * inference_flops(facts, length) if encoder else 0.0
+        return np.asarray(training_flops(facts, self.training, length, sizes * passes(sizes, epochs)) + fitting)
+
+    def _passed(self, group: Group, sizes: Array, epochs: Array) -> Array:
+        """One token's FLOPs times the counted passes of trainings on so many examples each."""
+        counts, facts = count_tokens(group), facts_of(group)
+        tokens = sizes * passes(sizes, epochs) * (counts.input + counts.output)
+        counted = counted_passes(facts, self.training, update_steps(sizes, epochs), tokens)
+        return np.asarray(training_flops(facts, self.training, 1.0, 1.0) * counted)
 
 
 def _worth(group: Group, harmful_rate: float) -> Callable[[Points], Array] | None:

@@ -150,8 +150,11 @@ def _largest_error(facts: ModelFacts, card: str, length: int, batches: np.ndarra
     """Of all batches, predicted from the speed at the first, as planning does from a probe's."""
     accelerator, kind = describe(Accelerator(name=card)), WorkKind.QUANTIZED_TRAINING
     flops = training_flops(facts, Training.QUANTIZED_ADAPTER, length, batches, checkpointing=True)
-    passes = counted_passes(facts, np.ones_like(batches), batches * length) / counted_passes(None, 1)
-    predicted = batches / effort(accelerator, flops, passes * flops / (batches * length), kind)
+    each = training_flops(facts, Training.QUANTIZED_ADAPTER, 1, 1, checkpointing=True)
+    passes = counted_passes(facts, Training.QUANTIZED_ADAPTER, np.ones_like(batches), batches * length)
+    predicted = batches / effort(
+        accelerator, flops, passes * each, kind, runs=0.0
+    )  # the speed of steps, without set-up
     return float(np.abs(predicted / predicted[0] * speeds[0] / speeds - 1).max())
 
 

@@ -193,7 +193,7 @@ def test_torchtune_speeds_are_met_in_ratio_within_twenty_percent():
         (Training.ADAPTER, True),
         (Training.QUANTIZED_ADAPTER, True),
     ):
-        flops = training_flops(LLAMA, training, 2048, 2, checkpointing=checkpointing)
+        flops = training_flops(LLAMA, training, 2048, 2000, checkpointing=checkpointing)  # set-up is nothing beside it
         prior = Throughput.fit([]).seconds("m", RTX4090, WorkKind.of(training), flops)
         seconds[training] = float(np.exp(prior.mean))
     assert seconds[Training.FULL] / seconds[Training.ADAPTER] == pytest.approx(3083 / 1650, rel=0.20)
@@ -202,11 +202,11 @@ def test_torchtune_speeds_are_met_in_ratio_within_twenty_percent():
 
 def test_published_speeds_lie_in_the_interval_before_anything_is_measured():
     for training, speed in ((Training.FULL, 1650), (Training.ADAPTER, 3083), (Training.QUANTIZED_ADAPTER, 2413)):
-        flops = training_flops(LLAMA, training, 2048, 2, checkpointing=True)
+        flops = training_flops(LLAMA, training, 2048, 2000, checkpointing=True)
         lower, upper = (
             Throughput.fit([]).seconds("m", RTX4090, WorkKind.of(training), np.atleast_1d(flops)).interval(0.9)
         )
-        assert lower[0] < 4096 / speed < upper[0]
+        assert lower[0] < 2048 * 2000 / speed < upper[0]
 
 
 def test_short_passes_take_as_long_as_the_ridge_says():
