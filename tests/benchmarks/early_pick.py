@@ -12,8 +12,6 @@ Successive halving and ASHA see train loss (the better signal), or validation ac
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +24,18 @@ from scipy.stats import spearmanr
 from orrery.laws import early
 from orrery.laws.posterior import Array
 from tests.benchmarks.harness import Outcome, Row, arguments, run
+from tests.benchmarks.tables import InputError, number, read_csv, say
 
 BUDGET = 0.08
 _SUB_POOLS, _SUB_POOL = 200, 12
+#: What a checkpoint tells beside its step; the last two may be missing.
+_TOLD = ("train loss", "train time", "valid accuracy", "elapsed time")
 Reached = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """n runs with k checkpoints: everything (n, k) but final accuracy and trained parameters (n,)."""
+    """n runs with k checkpoints: everything (n, k) but final accuracy and trained parameters (n,), NaN where unknown."""
 
     names: list[str]
     left_out: int
@@ -44,6 +45,7 @@ class Pool:
     valid: Array
     seconds: Array
     elapsed: Array
+    share: Array  # of a run's steps, up to each checkpoint
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
         arrays = (v[rows] for v in vars(self).values() if isinstance(v, np.ndarray))
@@ -55,46 +57,130 @@ Policy = Callable[[Pool, int], tuple[Array, Reached]]
 
 
 def read_pool(folder: Path) -> Pool:
-    with (folder / "runs.csv").open(newline="") as file:
-        runs = [r for r in csv.DictReader(file) if r["test_acc"]]
-    with (folder / "curves.csv").open(newline="") as file:
-        points = [p for p in csv.DictReader(file) if p["train time"] and p["valid accuracy"]]
-    by_run: dict[str, list[dict[str, str]]] = {r["run"]: [] for r in runs}
-    for p in points:
-        by_run.get(p["run"], []).append(p)
-    length = Counter(len(v) for v in by_run.values()).most_common(1)[0][0]  # others have no common checkpoints
-    runs = [r for r in runs if len(by_run[r["run"]]) == length]
-    for r in runs:
-        by_run[r["run"]].sort(key=lambda p: int(p["step"]))
+    """The runs of a folder on one grid of checkpoints, at equal shares of each run's own steps.
 
-    def column(name: str) -> Array:
-        return np.array([[float(p[name]) for p in by_run[r["run"]]] for r in runs])
+    The grid has as many checkpoints as at least half of the runs. A run's k-th is its own checkpoint nearest to that share
+    of its steps: its train loss is the mean over the steps since the one before, its seconds are all that were spent until
+    then. Runs without a test accuracy, without a loss or with less than half of the grid's checkpoints are left out, and
+    said.
 
-    return Pool(
-        [r["run"] for r in runs],
-        len(by_run) - len(runs),
-        np.array([float(r["test_acc"]) for r in runs]),
-        np.array([float(r["trainable"]) for r in runs]),
-        column("train loss"),
-        column("valid accuracy"),
-        column("train time"),
-        column("elapsed time"),
+    Raises:
+        InputError: a file or a column is missing, or fewer than three runs are left.
+    """
+    runs, points = (
+        _table(folder / "runs.csv", "run", "test_acc"),
+        _table(folder / "curves.csv", "run", "step", *_TOLD[:2]),
     )
+    by_run: dict[str, list[dict[str, str]]] = {}
+    for point in points:
+        if number(point["step"]) > 0:
+            by_run.setdefault(point["run"], []).append(point)
+    accuracy, trained = ({r["run"]: number(r.get(c)) for r in runs} for c in ("test_acc", "trainable"))
+    if any(a > 1 for a in accuracy.values()):
+        raise InputError(f"test_acc is {max(accuracy.values()):g}: write accuracies as shares, .42 for 42 %")
+    curves = {name: _curve(by_run.get(name, [])) for name, a in accuracy.items() if a >= 0}
+    lengths = sorted(len(c) for c in curves.values() if len(c) >= 2)
+    grid = lengths[len(lengths) // 2] if lengths else 0
+    kept = [name for name, c in curves.items() if len(c) >= max(2, grid / 2)]
+    if left_out := [name for name in accuracy if name not in kept]:
+        say(
+            f"{len(left_out)} runs left out, without a test accuracy or with fewer than {max(2, grid / 2):g} "
+            f"usable checkpoints: {', '.join(left_out)}"
+        )
+    if len(kept) < 3:
+        raise InputError(f"{folder}: {len(kept)} usable runs; a choice and a ranking need three or more")
+    written, valid, seconds, elapsed, share = np.stack([_on_grid(curves[name], grid) for name in kept], axis=1)
+    return Pool(
+        kept,
+        len(left_out),
+        np.array([accuracy[name] for name in kept]),
+        np.array([trained[name] if trained[name] > 0 else np.nan for name in kept]),
+        _filled(written),
+        valid,
+        seconds,
+        elapsed,
+        share,
+    )
+
+
+def _table(path: Path, *needed: str) -> list[dict[str, str]]:
+    columns, rows = read_csv(path)
+    if missing := [c for c in needed if c not in columns]:
+        raise InputError(f"{path} has no column {missing[0]!r}: write {', '.join(needed)}")
+    return rows
+
+
+def _curve(points: list[dict[str, str]]) -> Array:
+    """(k, 5): step, train loss (NaN where not written), validation accuracy, training and elapsed seconds up to there."""
+    # Of two rows of one step, the one that tells more: a run's last step is written again at its end.
+    told = {number(p["step"]): p for p in sorted(points, key=lambda p: sum(bool(p.get(c)) for c in _TOLD))}
+    points = [told[s] for s in sorted(told)]
+    step, loss, seconds, valid, elapsed = (np.array([number(p.get(c)) for p in points]) for c in ("step", *_TOLD))
+    paid = np.flatnonzero(seconds > 0)
+    if not paid.size or not (loss > 0).any():
+        return np.empty((0, 5))
+    # Seconds that were not noted are those of the run's other steps.
+    width = np.diff(step, prepend=0.0)
+    seconds = np.where(seconds > 0, seconds, width * seconds[paid].sum() / width[paid].sum()).cumsum()
+    elapsed = np.maximum.accumulate(np.where(elapsed > 0, elapsed, seconds))
+    latest = np.maximum.accumulate(np.where(np.isfinite(valid), np.arange(len(valid)), -1))
+    valid = np.where(latest >= 0, valid[latest], 0.0)
+    return np.stack([step, np.where(loss > 0, loss, np.nan), valid, seconds, elapsed], axis=1)
+
+
+def _on_grid(curve: Array, checkpoints: int) -> Array:
+    """(5, checkpoints): train loss, validation accuracy, seconds of each; elapsed seconds and share of steps up to it."""
+    share = curve[:, 0] / curve[-1, 0]
+    wanted = np.arange(1, checkpoints + 1) / checkpoints
+    at = np.abs(share - wanted[:, None]).round(9).argmin(axis=1)
+    before = np.minimum(np.concatenate([[0], at[:-1] + 1]), at)
+    width = np.diff(share, prepend=0.0) * np.isfinite(curve[:, 1])
+    loss = np.full(checkpoints, np.nan)
+    for k, (first, last) in enumerate(zip(before, at, strict=True)):
+        since = slice(first, last + 1)
+        if width[since].any():
+            loss[k] = np.average(np.nan_to_num(curve[since, 1]), weights=width[since])
+    return np.stack([loss, curve[at, 2], np.diff(curve[at, 3], prepend=0.0), curve[at, 4], share[at]])
+
+
+def _filled(loss: Array) -> Array:
+    """Losses that were not written: before a later one the run's last, moved as the others moved; after its last the worst.
+
+    A run whose losses end has diverged.
+    """
+    out = loss.copy()
+    for k in range(loss.shape[1]):
+        missing = np.isnan(loss[:, k])
+        if not missing.any():
+            continue
+        if missing.all():
+            out[:, k] = out[:, k - 1] if k else np.nanmedian(loss)
+            continue
+        typical = np.full(int(missing.sum()), np.nanmedian(loss[:, k]))
+        if k:
+            typical = out[missing, k - 1] * np.median(loss[~missing, k] / out[~missing, k - 1])
+        ended = np.isnan(loss[missing, k:]).all(axis=1)
+        out[missing, k] = np.where(ended, max(np.nanmax(loss[:, k]), np.max(typical)), typical)
+    return out
 
 
 def ours(pool: Pool, seed: int) -> tuple[Array, Reached]:
     """Everyone's first checkpoint, then ``early.go_on`` until the budget is spent; time is estimated from the first."""
     checkpoints = pool.loss.shape[1]
-    first = pool.seconds[:, 0]
-    left = BUDGET * checkpoints * first.sum() - first.sum()
-    reached = np.ones(len(first), dtype=np.int64)
+    whole = pool.seconds[:, 0] / pool.share[:, 0]
+    each, left = whole / checkpoints, BUDGET * whole.sum() - pool.seconds[:, 0].sum()
+    known = np.isfinite(pool.parameters)
+    # An unknown count is the typical one: it neither helps nor harms a run.
+    typical = np.exp(np.log(pool.parameters[known]).mean()) if known.any() else 1.0
+    parameters = np.where(known, pool.parameters, typical)
+    reached = np.ones(len(whole), dtype=np.int64)
     while True:
         seen = np.where(np.arange(checkpoints) < reached[:, None], pool.loss, np.nan)
-        on = early.go_on(seen, first, left, parameters=pool.parameters)
+        on = early.go_on(seen, each, left, parameters=parameters)
         if not len(on):
-            return -early.forecast(seen, parameters=pool.parameters).mean, reached
+            return -early.forecast(seen, parameters=parameters).mean, reached
         reached[on] += 1
-        left -= first[on].sum()
+        left -= each[on].sum()
 
 
 def at_tenth(signal: str) -> Policy:

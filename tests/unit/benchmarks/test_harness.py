@@ -73,15 +73,24 @@ def test_early_pick_pays_for_what_it_sees_and_keeps_to_its_budget() -> None:
     final = rng.normal(0.7, 0.05, 20)
     loss = final[:, None] + 0.5 * np.exp(-np.arange(1, 21)) + rng.normal(0, 0.002, (20, 20))
     seconds = np.repeat(rng.uniform(30, 40, (20, 1)), 20, axis=1)
+    share = np.tile(np.arange(1, 21) / 20, (20, 1))
     pool = early_pick.Pool(
-        [str(i) for i in range(20)], 0, 1 - final, np.full(20, 1e6), loss, 1 - loss, seconds, seconds.cumsum(axis=1)
+        [str(i) for i in range(20)],
+        0,
+        1 - final,
+        np.full(20, 1e6),
+        loss,
+        1 - loss,
+        seconds,
+        seconds.cumsum(axis=1),
+        share,
     )
     for name, policy in early_pick.POLICIES.items():
         score, reached = policy(pool, 0)
         later = np.arange(20) >= reached[:, None]
         hidden = early_pick.Pool(
             pool.names, 0, pool.accuracy, pool.parameters, np.where(later, 9.0, loss), np.where(later, 0.0, 1 - loss), seconds,
-            seconds.cumsum(axis=1),
+            seconds.cumsum(axis=1), share,
         )  # fmt: skip
         assert np.array_equal(policy(hidden, 0)[0], score), f"{name} looked at what it did not pay for"
     found = early_pick.scores(pool, early_pick.ours, 0)
