@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Sibling:
-    """Another model of the same family, and what was measured of it."""
+    """Another model of the same plan, and what was measured of it."""
 
     model: Model
     facts: ModelFacts | None
@@ -84,6 +84,7 @@ class Group:
     link: Link
     chance: float
     siblings: Sequence[Sibling] = ()  #: the other measured models of its family
+    peers: Sequence[Sibling] = ()  #: all other measured models of the plan
 
 
 @dataclass(frozen=True)

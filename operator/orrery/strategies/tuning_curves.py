@@ -32,48 +32,38 @@ from scipy.special import ndtr
 from orrery.costs.flops import Training
 from orrery.laws import rectified
 from orrery.laws.posterior import Array, Link
+from orrery.laws.tuning_prior import ASSUMED, TuningPrior
 
 #: Draws of the law. Fewer leave the posterior ragged after four or five measurements; more cost memory at 10^4 points.
 DRAWS = 512
 _BLOCK = 4096
 
-# Priors by assumption, wide; docs/concepts/planning.md tells what the measured grids said about them.
+# Priors by assumption, wide; those that measured trainings can tell are learned (``laws.tuning_prior``).
 _BATCH, _LEAST_STEPS = 16.0, 16.0  #: examples a step and fewest steps, as the measures train
 _LEARNING_POWER = 0.8
-_NEED, _NEED_SD = 2.0, 1.3  # learning rate (as a share of the harmful one) x steps that learns most; sd of its ln
 _HARM_SD = 1.0  # ln lr
 _HARM = 0.4  # logit lost for every factor e of learning rate beyond the limit, about 3 times this
-_EFFECT_SD = 0.22  # of a configuration, logit
 _HEAD_SHARE = (0.6, 1.0)  # of a curve that a head on frozen features reaches already
 _EPOCH_POWER, _EPOCH_POWER_HEAD = (0.4, 1.0), (0.0, 0.6)  # p; less where a fitted head has seen the examples already
 _RANK_POWER = (0.3, 1.1)  # q
 _USUAL_RANK = 8.0
-_KIND_SD = 0.12  # of a kind of training as a whole
-_OWN_SD = 0.07  # of a configuration at one size, seen by no neighbour
 _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halves what is shared, about
 _SIZE_LENGTH = 1.5  # ln n
 _SIZE_SHARED = 0.75  # share of an effect that is the same at every size
-_PROXY_SD = (
-    0.4  # of the proxy's offset; half of ``AffinePrior.shift_sd``, since only the proxy on all examples is asked
-)
 _SEED_SD = 0.08  # another seed, at many examples
 _SEED_SD_SMALL = 0.25  # at few
-
-
-#: Error rates of fine-tuned classifiers from a handful of examples to thousands. Next to ``rectified.ERROR_PRIOR`` the
-#: floor is lower and the place of the fall less known: tasks that are learnt are learnt nearly to the end, from 20
-#: examples or from 2,000, and others not at all.
-_ERROR_PRIOR = replace(
-    rectified.ERROR_PRIOR,
-    mean=np.array([0.8, -2.8, np.log(250.0), np.log(1.2)]),
-    covariance=np.diag([1.6, 1.3, 2.2, 0.4]) ** 2,
-)
 
 #: How much of its effects a kind of training shares with those named before it (a nested order keeps this a covariance).
 _ALIKE = {Training.ADAPTER: 1.0, Training.QUANTIZED_ADAPTER: 0.95, Training.FULL: 0.8, None: 0.65}
 _KINDS: tuple[Training | None, ...] = (*Training, None)  #: None: the proxy
 _SIMILARITY = np.array([[1.0 if a is b else min(_ALIKE[a], _ALIKE[b]) for b in _KINDS] for a in _KINDS])
 _PROXY = _KINDS.index(None)
+
+
+def offsets(prior: TuningPrior) -> Array:
+    """Mean effect of each kind, (kinds,)."""
+    means = {Training.QUANTIZED_ADAPTER: prior.quantized_mean, Training.FULL: prior.full_mean, None: prior.proxy_mean}
+    return np.array([means.get(kind, 0.0) for kind in _KINDS])
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ def seed_sd(points: Points) -> Array:
 
 
 @dataclass(frozen=True)
-class _Draws:
+class Draws:
     """Parameters of the law, (k, 4), and of learning and harm, (k,); start (k,) is the untuned score."""
 
     law: Array
@@ -151,17 +141,22 @@ class _Draws:
     again: Array  #: p
     width: Array  #: q
     head: Array  #: share of the curve that is reached without any training of the model (a fitted head)
-    log_weight: Array
+    log_weight: Array  #: unnormalised
 
 
 @lru_cache(maxsize=256)
-def _draw(fitted_head: bool, zero_shot: tuple[float, float] | None, link: Link, chance: float, seed: int) -> _Draws:
+def _draw(
+    fitted_head: bool, zero_shot: tuple[float, float] | None, link: Link, chance: float, seed: int, prior: TuningPrior
+) -> Draws:
     """The law's unknowns before any tuned score; many groups of a plan share them."""
     value, sd = zero_shot if zero_shot is not None else (np.nan, 0.0)
     score = float(link.inverse(value)) if np.isfinite(value) else np.nan
-    prior = _ERROR_PRIOR if link is Link.LOGIT else rectified.LOSS_PRIOR
+    of_law = rectified.LOSS_PRIOR
+    if link is Link.LOGIT:
+        mean, covariance = prior.law()
+        of_law = replace(rectified.ERROR_PRIOR, mean=mean, covariance=covariance)
     fit = rectified.fit(
-        [0.0], [[score]], link=link, noise_sd=[[sd]], chance=chance, prior=prior, draws=DRAWS, seed=seed
+        [0.0], [[score]], link=link, noise_sd=[[sd]], chance=chance, prior=of_law, draws=DRAWS, seed=seed
     )
     law = fit.draws[0]
     with np.errstate(divide="ignore"):
@@ -169,13 +164,63 @@ def _draw(fitted_head: bool, zero_shot: tuple[float, float] | None, link: Link, 
     start = rectified.curve(law, np.array([0.0]), link, chance)[:, 0]
     if zero_shot is not None:
         start = np.full(len(law), value)
-    random = np.random.default_rng(seed + 1)
-    unit, share = random.standard_normal((2, len(law))), random.uniform(*_HEAD_SHARE, len(law))
-    again = random.uniform(*(_EPOCH_POWER_HEAD if fitted_head else _EPOCH_POWER), len(law))
-    width = random.uniform(*_RANK_POWER, len(law))
-    need, limit = np.log(_NEED) + _NEED_SD * unit[0], _HARM_SD * unit[1]
-    head = share if fitted_head else np.zeros(len(law))
-    return _Draws(law, start, need, limit, again, width, head, log_weight)
+    need, limit, again, width, head = learning_draws(fitted_head, len(law), seed + 1)
+    need = prior.need_mean + prior.need_sd * need
+    return Draws(law, start, need, limit, again, width, head, log_weight)
+
+
+def law_scores(draws: Draws, points: Points, link: Link, chance: float) -> Array:
+    """The law's score of each draw at each point, (k, p), before any effect."""
+    # Many configurations are one to the law: its costly part is computed once for each.
+    proxy = points.kind == _PROXY
+    rows, place = np.unique(
+        np.stack([points.learning_rate, points.epochs, points.rank, points.examples, proxy], axis=1),
+        axis=0,
+        return_inverse=True,
+    )
+    return np.asarray(_learned(draws, link, chance, *rows.T)[:, place.reshape(-1)])
+
+
+def _learned(
+    d: Draws, link: Link, chance: float, learning_rate: Array, epochs: Array, rank: Array, examples: Array, proxy: Array
+) -> Array:
+    size, asked = np.exp(examples), np.exp(epochs)
+    more = np.where(proxy > 0, 0.0, np.log(passes(size, asked)))
+    # The curve is the costly part, and knows neither learning rate nor rank.
+    seen, place = np.unique(np.stack([examples, more], axis=1), axis=0, return_inverse=True)
+    effective = np.exp(seen[:, 0] + d.again[:, None] * seen[:, 1])
+    reach = rectified.curve(d.law, effective, link, chance)[:, place.reshape(-1)]
+    amount = learning_rate + np.log(update_steps(size, asked)) + d.width[:, None] * (rank - np.log(_USUAL_RANK))
+    work = _LEARNING_POWER * (amount - d.need[:, None])
+    learned = d.head[:, None] - (1 - d.head[:, None]) * np.expm1(-np.exp(np.clip(work, -30, 30)))
+    learned = np.where(proxy > 0, 1.0, learned)  # a head on frozen features is fitted to the end, and harms nothing
+    excess = np.where(proxy > 0, -30.0, learning_rate - d.limit[:, None])
+    harm = _HARM * np.logaddexp(0.0, 3.0 * excess)
+    start, sign = d.start[:, None], -1.0 if link is Link.LOG else 1.0
+    return np.asarray(start + (reach - start) * learned - sign * harm)
+
+
+def effect_covariance(prior: TuningPrior, a: Points, b: Points) -> Array:
+    """Covariance of the configurations' effects, (a, b)."""
+    distance = np.zeros((len(a), len(b)))
+    for f, length in zip(("learning_rate", "epochs", "rank"), _LENGTHS, strict=True):
+        distance += ((getattr(a, f)[:, None] - getattr(b, f)[None]) / length) ** 2
+    size = (a.examples[:, None] - b.examples[None]) / _SIZE_LENGTH
+    over_size = _SIZE_SHARED + (1 - _SIZE_SHARED) * np.exp(-0.5 * size**2)
+    alike = _SIMILARITY[a.kind[:, None], b.kind[None]]
+    own = (distance < 1e-12) & (np.abs(size) < 1e-9) & (a.kind[:, None] == b.kind[None])
+    shared = prior.effect_sd**2 * np.exp(-0.5 * distance) * over_size + prior.kind_sd**2
+    offset = prior.proxy_sd**2 * ((a.kind == _PROXY)[:, None] & (b.kind == _PROXY)[None])
+    return np.asarray(alike * shared + prior.own_sd**2 * own + offset)
+
+
+def learning_draws(fitted_head: bool, count: int, seed: int) -> tuple[Array, Array, Array, Array, Array]:
+    """Prior draws of what a training reaches of the curve, (count,) each: need and limit (standard normal), p, q, head."""
+    random = np.random.default_rng(seed)
+    unit, share = random.standard_normal((2, count)), random.uniform(*_HEAD_SHARE, count)
+    again = random.uniform(*(_EPOCH_POWER_HEAD if fitted_head else _EPOCH_POWER), count)
+    width = random.uniform(*_RANK_POWER, count)
+    return unit[0], _HARM_SD * unit[1], again, width, share if fitted_head else np.zeros(count)
 
 
 class TuningCurves:
@@ -186,6 +231,7 @@ class TuningCurves:
         zero_shot: link-scale score and error without tuning, if measured.
         points, values, noise: the measured configurations (m), their link-scale scores and sampling errors.
         link, chance: of the metric.
+        prior: what other models and tasks say; for shares only, its law.
     """
 
     def __init__(
@@ -198,15 +244,16 @@ class TuningCurves:
         link: Link,
         chance: float,
         seed: int = 0,
+        prior: TuningPrior = ASSUMED,
     ) -> None:
-        self.link, self.chance, self.points = link, chance, points
+        self.link, self.chance, self.points, self.prior = link, chance, points, prior
         self.sign = -1.0 if link is Link.LOG else 1.0
-        self.draws = _draw(fitted_head, zero_shot, link, chance, seed)
+        self.draws = _draw(fitted_head, zero_shot, link, chance, seed, prior)
         self.start_sd = zero_shot[1] if zero_shot is not None else 0.0
         self.noise = noise**2 + seed_sd(points) ** 2
-        gram = self._effect(points, points) + np.diag(self.noise)
+        gram = effect_covariance(self.prior, points, points) + np.diag(self.noise)
         self.inverse = np.linalg.inv(gram) if len(points) else np.zeros((0, 0))
-        self.off = values[None] - self._law(points)  # (k, m)
+        self.off = values[None] - self._law_of(points)  # (k, m)
         misfit = np.einsum("km,mn,kn->k", self.off, self.inverse, self.off)
         log_weight = self.draws.log_weight - 0.5 * misfit
         weight = np.exp(log_weight - log_weight.max())
@@ -263,57 +310,19 @@ class TuningCurves:
         for i in range(0, len(b), _BLOCK):
             part = b.take(np.arange(i, min(i + _BLOCK, len(b))))
             other, other_cross = self._means(part)
-            linear = self._effect(a, part) - cross @ self.inverse @ other_cross.T
+            linear = effect_covariance(self.prior, a, part) - cross @ self.inverse @ other_cross.T
             out[:, i : i + _BLOCK] = linear + pull.T @ (other - self.weight @ other)
         return out
 
-    def _law(self, points: Points) -> Array:
-        """The law's score of each draw at each point, (k, p)."""
-        # Many configurations are one to the law: its costly part is computed once for each.
-        proxy = points.kind == _PROXY
-        rows, place = np.unique(
-            np.stack([points.learning_rate, points.epochs, points.rank, points.examples, proxy], axis=1),
-            axis=0,
-            return_inverse=True,
-        )
-        return np.asarray(self._learned(*rows.T)[:, place.reshape(-1)])
+    def _own_variance(self, points: Points) -> Array:
+        p = self.prior
+        offset = p.proxy_sd**2 * (points.kind == _PROXY)
+        return np.asarray(p.effect_sd**2 + p.kind_sd**2 + p.own_sd**2 + offset, dtype=np.float64)
 
-    def _learned(self, learning_rate: Array, epochs: Array, rank: Array, examples: Array, proxy: Array) -> Array:
-        d = self.draws
-        size, asked = np.exp(examples), np.exp(epochs)
-        more = np.where(proxy > 0, 0.0, np.log(passes(size, asked)))
-        # The curve is the costly part, and knows neither learning rate nor rank.
-        seen, place = np.unique(np.stack([examples, more], axis=1), axis=0, return_inverse=True)
-        effective = np.exp(seen[:, 0] + d.again[:, None] * seen[:, 1])
-        reach = rectified.curve(d.law, effective, self.link, self.chance)[:, place.reshape(-1)]
-        amount = learning_rate + np.log(update_steps(size, asked)) + d.width[:, None] * (rank - np.log(_USUAL_RANK))
-        work = _LEARNING_POWER * (amount - d.need[:, None])
-        learned = d.head[:, None] - (1 - d.head[:, None]) * np.expm1(-np.exp(np.clip(work, -30, 30)))
-        learned = np.where(proxy > 0, 1.0, learned)  # a head on frozen features is fitted to the end, and harms nothing
-        excess = np.where(proxy > 0, -30.0, learning_rate - d.limit[:, None])
-        harm = _HARM * np.logaddexp(0.0, 3.0 * excess)
-        start = d.start[:, None]
-        return np.asarray(start + (reach - start) * learned - self.sign * harm)
-
-    def _effect(self, a: Points, b: Points) -> Array:
-        """Covariance of the configurations' effects, (a, b)."""
-        distance = np.zeros((len(a), len(b)))
-        for f, length in zip(("learning_rate", "epochs", "rank"), _LENGTHS, strict=True):
-            distance += ((getattr(a, f)[:, None] - getattr(b, f)[None]) / length) ** 2
-        size = (a.examples[:, None] - b.examples[None]) / _SIZE_LENGTH
-        over_size = _SIZE_SHARED + (1 - _SIZE_SHARED) * np.exp(-0.5 * size**2)
-        alike = _SIMILARITY[a.kind[:, None], b.kind[None]]
-        own = (distance < 1e-12) & (np.abs(size) < 1e-9) & (a.kind[:, None] == b.kind[None])
-        shared = _EFFECT_SD**2 * np.exp(-0.5 * distance) * over_size + _KIND_SD**2
-        offset = _PROXY_SD**2 * ((a.kind == _PROXY)[:, None] & (b.kind == _PROXY)[None])
-        return np.asarray(alike * shared + _OWN_SD**2 * own + offset)
-
-    @staticmethod
-    def _own_variance(points: Points) -> Array:
-        offset = _PROXY_SD**2 * (points.kind == _PROXY)
-        return np.asarray(_EFFECT_SD**2 + _KIND_SD**2 + _OWN_SD**2 + offset, dtype=np.float64)
+    def _law_of(self, points: Points) -> Array:
+        return law_scores(self.draws, points, self.link, self.chance) + offsets(self.prior)[points.kind]
 
     def _means(self, points: Points) -> tuple[Array, Array]:
         """Conditional mean of each draw, (k, p), and the covariance with what was measured, (p, m)."""
-        cross = self._effect(points, self.points)
-        return self._law(points) + self.off @ (self.inverse @ cross.T), cross
+        cross = effect_covariance(self.prior, points, self.points)
+        return self._law_of(points) + self.off @ (self.inverse @ cross.T), cross
