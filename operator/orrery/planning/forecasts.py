@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.models import Model, ModelFacts
+from orrery.api.models import ModelFacts
 from orrery.api.plan import PlanSpec
 from orrery.api.probe import TaskFacts
 from orrery.api.task import MetricName, Task, TaskType
@@ -82,6 +83,7 @@ class Groups:
         group = self.space.groups[g]
         name = group.model.name
         evidence = self.known.evidence
+        others = [s for s in self._measured if s.model.name != name]
         return Group(
             model=group.model,
             task=self.spec.task,
@@ -93,18 +95,18 @@ class Groups:
             evidence=[*evidence.get(name, ()), *more],
             link=self.link,
             chance=self.chance,
-            siblings=self._siblings(group.model),
+            siblings=[s for s in others if s.model.family is not None and s.model.family == group.model.family],
+            peers=others,
         )
 
-    def _siblings(self, model: Model) -> list[Sibling]:
-        """The other measured models of a model's family."""
+    @cached_property
+    def _measured(self) -> list[Sibling]:
+        """Every measured model."""
+        known = self.known
         return [
-            Sibling(m, self.known.model_facts.get(m.name), tuple(self.known.evidence[m.name]))
+            Sibling(m, known.model_facts.get(m.name), tuple(known.evidence[m.name]))
             for m in self.spec.models
-            if m.family is not None
-            and m.family == model.family
-            and m.name != model.name
-            and m.name in self.known.evidence
+            if m.name in known.evidence
         ]
 
 

@@ -18,6 +18,7 @@ from orrery.costs.work import Work
 from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
 from orrery.laws.ntk import gap_of_modes
 from orrery.laws.posterior import Array, Link, Posterior
+from orrery.laws.priors import shipped_tuning_prior
 from orrery.strategies import family, registry
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.law_curves import FineTunedCurves, LawCurves
@@ -110,7 +111,7 @@ class FineTuning:
             keep = np.unique(np.linspace(0, len(open_) - 1, _MOST_PROPOSALS).astype(int))
             open_ = [open_[j] for j in keep]
         open_.sort(key=lambda o: (o[0], sorted(o[1].items())))
-        points = _points([(self, p, float(n)) for n, p in open_])
+        points = points_of([(self, p, float(n)) for n, p in open_])
         mean, _ = curves.predict(points) if open_ else (np.zeros(0), None)
         items = evaluation_size(group)
         shifts, mean = curves.tell(targets, points, sampling_sd(group, mean, items))
@@ -161,7 +162,7 @@ class FineTuning:
         trial = make_trial(group, self.type, parameters, examples=examples, method=Method.PROXY)
         if identity(trial) in done:
             return []
-        point = _points([(None, parameters, float(examples))])
+        point = points_of([(None, parameters, float(examples))])
         items = evaluation_size(group)
         mean, _ = curves.predict(point)
         shifts, mean = curves.tell(targets, point, sampling_sd(group, mean, items))
@@ -222,7 +223,7 @@ class FineTuning:
 
     def points_of(self, configurations: Sequence[tuple[Mapping[str, str], float]]) -> Points:
         """Configurations by their parameters, each on a number of examples."""
-        return _points([(self, parameters, n) for parameters, n in configurations])
+        return points_of([(self, parameters, n) for parameters, n in configurations])
 
     def curves(self, group: Group) -> FineTunedCurves:
         """The joint distribution of scores, given everything that was trained on this model, by the plan's predictor."""
@@ -238,13 +239,19 @@ class FineTuning:
                         kind = strategy if trained else None
                         asked.append((kind, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
                         seen.append(score)
-        points, values, noise = _points(asked), np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
+        builtin = group.task.dataset.source.builtin
+        prior = shipped_tuning_prior(group.link, None if builtin is None else builtin.name)
+        if not named and (told := _of_peers(group, prior.peer_sd)) is not None:
+            asked.append((None, *told[0]))
+            seen.append(told[1])
+        points, values, noise = points_of(asked), np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
         measured = self._zero_shot(group), points, values, noise, group.link, group.chance
         if named:
             law = curve_law(group.probing.predictor)
             worth = _worth(group, self.harmful_rate) if group.probing.predictor in NEEDS_KERNEL else None
             return LawCurves(law, *measured, worth=worth)
-        return TuningCurves(group.model.architecture is Architecture.ENCODER, *measured, seed=group.probing.seed)
+        fitted_head = group.model.architecture is Architecture.ENCODER
+        return TuningCurves(fitted_head, *measured, seed=group.probing.seed, prior=prior)
 
     @staticmethod
     def _zero_shot(group: Group) -> tuple[float, float] | None:
@@ -325,13 +332,34 @@ def sampling_sd(group: Group, mean: Array, items: int) -> Array:
     return np.full_like(mean, 0.03)
 
 
+def _of_peers(group: Group, apart: float) -> tuple[tuple[Mapping[str, str], float], tuple[float, float]] | None:
+    """The proxies of the plan's other models as one less certain reading of this model's: on what examples, value and error.
+
+    A task that one model's frozen features separate, another's nearly do too: ``apart`` is the sd of the difference, half of
+    whose variance is this model's own.
+    """
+    found = []
+    for peer in group.peers:
+        for e in peer.evidence:
+            score = observed(e.result, group.link)
+            if e.trial.fidelity.method is Method.PROXY and score is not None:
+                found.append((e.trial, *score))
+                break
+    if not found:
+        return None
+    k, trial = len(found), max((t for t, _, _ in found), key=lambda t: t.fidelity.training_examples)
+    sampling = sum(sd for _, _, sd in found) / k
+    error = (apart**2 * (1 + 1 / k) / 2 + sampling**2) ** 0.5
+    return (parameters_of(trial), float(trial.fidelity.training_examples)), (sum(v for _, v, _ in found) / k, error)
+
+
 def _kin(group: Group) -> list[FineTuning]:
     """The strategies of this family that the group's evidence comes from."""
     types = sorted({e.trial.strategy for e in group.evidence} & set(registry.installed()))
     return [s for s in map(registry.get, types) if isinstance(s, FineTuning)]
 
 
-def _points(asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]]) -> Points:
+def points_of(asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]]) -> Points:
     """Configurations of any of the family's strategies, at training sizes; without a strategy, of the proxy."""
 
     def column(name: str, default: float) -> list[float]:

@@ -19,6 +19,7 @@ import numpy as np
 from orrery.laws._shots_forms import ShotsPrior
 from orrery.laws.posterior import Array, Link
 from orrery.laws.rectified import ERROR_PRIOR, LOSS_PRIOR, RectifiedPrior
+from orrery.laws.tuning_prior import ASSUMED, TuningPrior
 
 
 def fingerprints(losses: Array) -> list[str]:
@@ -69,3 +70,22 @@ def shipped_shots_prior(task: str | None = None, *, retrieved: bool = False) -> 
     numbers: dict[str, Any] = content["all"] if known is None else known
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
     return ShotsPrior(**fields)
+
+
+@cache
+def shipped_tuning_prior(link: Link, task: str | None = None) -> TuningPrior:
+    """The shipped prior of fine-tuned shares; for losses, which nothing was learned for yet, the assumed one.
+
+    Parameters
+    ----------
+    task
+        Name of the task at hand: the prior is then the one that has not seen it, with or without the collection's name
+        before it (``bigbench/``).
+    """
+    if link is not Link.LOGIT:
+        return ASSUMED
+    content = _shipped("tuning")
+    known = content["without"].get((task or "").removeprefix("bigbench/"))
+    numbers: dict[str, Any] = content["all"] if known is None else known
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
+    return TuningPrior(**fields)

@@ -1,0 +1,1 @@
+"""Real processes, signals and files on this machine; no model and no cluster."""
