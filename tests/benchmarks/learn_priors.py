@@ -2,32 +2,31 @@
 
 ``--data``: DIR holds one csv a task of loss curves, columns as in the release of arXiv 2402.02314; writes
 operator/orrery/laws/priors/losses.json. ``--shots``: DIR holds the in-context curves that ``measure_shots`` writes; writes
-operator/orrery/laws/priors/shots.json. ``--retrieved``: the BM25 curves of the full grids in ``measured/grid``; writes
-operator/orrery/laws/priors/retrieved.json.
+operator/orrery/laws/priors/shots.json. ``--retrieved``: the BM25 curves of the full grids in ``measured/grid`` and of ``measured/retrieved``; writes
+operator/orrery/laws/priors/retrieved.json and neighbours.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orrery.api.catalogue import builtin_task
-from orrery.api.probe import TrialResult
 from orrery.laws import priors
 from orrery.laws import shots as shots_law
 from orrery.laws.empirical_bayes import learn_prior
 from orrery.laws.posterior import Link
-from tests.benchmarks import exhaustive, shots
+from tests.benchmarks import retrieved, shots
 from tests.benchmarks.curves import Task, read_tasks
-from tests.benchmarks.grids import TASKS
 
-_RETRIEVED = re.compile(r"in-context\(shots=(\d+),retriever=bm25,")
+_RETRIEVED = {
+    "command": "python -m tests.benchmarks.learn_priors --retrieved",
+    "source": f"python -m tests.benchmarks.exhaustive and measure_retrieved: {retrieved.MODEL}",
+}
 
 
 def numbers(tasks: list[Task]) -> dict[str, Any]:
@@ -83,31 +82,25 @@ def random_shots(folder: Path) -> dict[str, Any]:
     )
 
 
-def retrieved_shots(tasks: Iterable[str]) -> dict[str, Any]:
+def retrieved_shots() -> dict[str, Any]:
     """Content of retrieved.json."""
-    curves: dict[str, dict[float, tuple[float, int]]] = {}
-    for task in tasks:
-        curve = curves.setdefault(task.removeprefix("bigbench/"), {})
-        for row in exhaustive.load(task)["rows"].values():
-            result = TrialResult.model_validate(row["result"])
-            found = _RETRIEVED.search(row["candidate"])
-            zero = row["strategy"] == "ZeroShot" and row["model"] == "smollm2"
-            if result.score is not None and (zero or found):
-                curve[float(found[1]) if found else 0.0] = float(result.score), result.items
-    ks = sorted({k for curve in curves.values() for k in curve})
-    score, items = np.full((len(curves), len(ks)), np.nan), np.ones((len(curves), len(ks)))
-    for i, curve in enumerate(curves.values()):
-        for k, (value, count) in curve.items():
-            score[i, ks.index(k)], items[i, ks.index(k)] = value, count
-    chance = np.array([1 / builtin_task(f"bigbench/{name}").labels for name in curves])
-    n = len(curves)
-    table = shots.Table(list(curves), ["smollm2-135m-instruct"] * n, ["0"] * n, np.array(ks), score, items, chance)
-    return in_context(
-        table,
-        shots_law.RETRIEVED_DEMONSTRATIONS,
-        command="python -m tests.benchmarks.learn_priors --retrieved",
-        source="python -m tests.benchmarks.exhaustive: smollm2-135m-instruct",
-    )
+    return in_context(retrieved.read().table, shots_law.RETRIEVED_DEMONSTRATIONS, **_RETRIEVED)
+
+
+def neighbours() -> dict[str, Any]:
+    """Content of neighbours.json."""
+    found = retrieved.read()
+    names = np.array(found.table.task)
+
+    def numbers(of: retrieved.Retrieved) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in vars(of.error()).items()}
+
+    return {
+        **_RETRIEVED,
+        "tasks": sorted(found.table.task),
+        "all": numbers(found),
+        "without": {task: numbers(found.rows(names != task)) for task in sorted(found.table.task)},
+    }
 
 
 def main() -> None:
@@ -115,7 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of loss curves")
     parser.add_argument("--shots", type=Path, help="folder of in-context curves")
-    parser.add_argument("--retrieved", action="store_true", help="learn from the BM25 curves of the full grids")
+    parser.add_argument(
+        "--retrieved", action="store_true", help="learn from the BM25 curves of the full grids and of measure_retrieved"
+    )
     args = parser.parse_args()
     contents: dict[str, Callable[[], dict[str, Any]]] = {}
     if args.data is not None:
@@ -123,7 +118,7 @@ def main() -> None:
     if args.shots is not None:
         contents["shots"] = lambda: random_shots(args.shots)
     if args.retrieved:
-        contents["retrieved"] = lambda: retrieved_shots(TASKS)
+        contents |= {"retrieved": retrieved_shots, "neighbours": neighbours}
     if not contents:
         parser.error("nothing is asked: give --data DIR, --shots DIR or --retrieved")
     for name, content in contents.items():

@@ -172,6 +172,10 @@ class TrialResult(StatusModel):
     message: Text | None = Field(None, description="A sentence, where the outcome needs one.")
 
 
+#: Training examples, the first ones, whose neighbours are asked for ``neighbour_vote``: all of smaller data.
+NEIGHBOURS_ASKED = 512
+
+
 class TaskFacts(StatusModel):
     """What a probe saw of the data."""
 

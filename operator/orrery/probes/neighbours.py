@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orrery.api.probe import NEIGHBOURS_ASKED
 from orrery.probes.bm25 import bm25, nearest
 from orrery.probes.session import Example
 
 #: Examples that vote. One would do for one demonstration; four are steadier and hardly say anything else.
 VOTERS = 4
-#: Examples that are asked, and that they are compared with: the first ones, in the data's own random order.
-ASKED, POOL = 512, 4096
+#: Examples that those asked are compared with: the first ones, in the data's own random order.
+POOL = 4096
 
 
 def neighbour_vote(train: Sequence[Example]) -> float | None:
@@ -32,7 +33,7 @@ def neighbour_vote(train: Sequence[Example]) -> float | None:
     1.0
     """
     pool = train[:POOL]
-    asked, inputs = pool[:ASKED], [e.input for e in pool]
+    asked, inputs = pool[:NEIGHBOURS_ASKED], [e.input for e in pool]
     if len(set(inputs)) < 2:
         return None
     try:

@@ -5,7 +5,8 @@ does not know, a small Gaussian process with the same structure: a common level,
 
 Retrieved demonstrations are another matter than random ones: where the training examples hold near neighbours, a single
 one can nearly answer the request (SmolLM2-135M on seven intents, measured: .26 without, .14 with one at random, .89 with
-one by BM25). So the two kinds share nothing but their start, and retrieval has a prior with larger and faster gains.
+one by BM25). So the two kinds share nothing but their start. Whether neighbours help is told by the data themselves, once a
+probe has reported how they vote (``laws.neighbours``): the vote stands beside the curve's scores as a few items' worth.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
+from orrery.api.probe import NEIGHBOURS_ASKED
+from orrery.laws import neighbours
 from orrery.laws import shots as shots_law
 from orrery.laws._shots_forms import ShotsPrior
 from orrery.laws.posterior import Array, Link, Posterior
-from orrery.laws.priors import shipped_shots_prior
+from orrery.laws.priors import shipped_shots_prior, shipped_vote_error
 from orrery.strategies import family
 from orrery.strategies.base import Group
 from orrery.strategies.trials import attempted, direct, evaluation_size, observed, parameters_of
@@ -56,7 +59,7 @@ def measured(group: Group, curves: Sequence[Curve]) -> list[Measured]:
     """Every direct measurement that lies on one of the curves; zero-shot lies on all of its calibration's curves.
 
     What was not measured is told by smaller siblings, where there are two. The errors of all they tell go together, so that
-    it counts as much as one telling.
+    it counts as much as one telling. Once the model's own start is known, the neighbours' vote says where retrieval leads.
     """
     found = []
     for e in direct(group.evidence, ZERO_SHOT) + direct(group.evidence, IN_CONTEXT):
@@ -66,7 +69,32 @@ def measured(group: Group, curves: Sequence[Curve]) -> list[Measured]:
         shots, own = _place(e.trial.strategy, p, curves)
         if own:
             found.append(Measured(own, shots, float(e.result.score), e.result.items, *seen))
-    return found + _of_siblings(group, curves)
+    return found + _of_neighbours(group, curves, found) + _of_siblings(group, curves)
+
+
+def _of_neighbours(group: Group, curves: Sequence[Curve], seen: Sequence[Measured]) -> list[Measured]:
+    """The neighbours' vote as scores of each BM25 curve whose start was measured; curves that do so share its error."""
+    facts = group.task_facts
+    if (
+        facts is None
+        or facts.neighbour_vote is None
+        or not 0 <= facts.neighbour_vote <= 1
+        or group.link is not Link.LOGIT
+    ):
+        return []
+    start = {c: m.value for m in seen if m.shots == 0 for c in m.curves if curves[c][0] == "bm25"}
+    vote, voters = float(facts.neighbour_vote), float(min(facts.train_examples, NEIGHBOURS_ASKED))
+    error = shipped_vote_error(_builtin(group))
+    found = []
+    for c, zero_shot in start.items():
+        real = [(m.value, m.sd**-2) for m in seen if m.shots > 0 and c in m.curves]
+        shown = float(np.average([v for v, _ in real], weights=[w for _, w in real])) if real else None
+        for shots, score, items in neighbours.pseudo_scores(vote, voters, zero_shot, error, shown):
+            items = items / len(start)
+            value, sd = float(Link.LOGIT.forward(score)), float((items * score * (1 - score)) ** -0.5)
+            if items >= 1:
+                found.append(Measured((c,), shots, score, items, value, sd, real=False))
+    return found
 
 
 def _of_siblings(group: Group, curves: Sequence[Curve]) -> list[Measured]:
@@ -174,12 +202,16 @@ def _kinds(group: Group, curves: Sequence[Curve]) -> list[tuple[list[int], Shots
 
     The priors are learned from measured curves, never from those of the plan's own task.
     """
-    builtin = group.task.dataset.source.builtin
     random = [i for i, (retriever, _) in enumerate(curves) if retriever == "random"]
     retrieved = [i for i in range(len(curves)) if i not in random]
-    task = None if builtin is None else builtin.name
+    task = _builtin(group)
     kinds = ((random, shipped_shots_prior(task)), (retrieved, shipped_shots_prior(task, retrieved=True)))
     return [(rows, prior) for rows, prior in kinds if rows]
+
+
+def _builtin(group: Group) -> str | None:
+    source = group.task.dataset.source.builtin
+    return None if source is None else source.name
 
 
 def _fit_shares(

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orrery.api.probe import NEIGHBOURS_ASKED
 from orrery.api.task import Task
 from orrery.probes.bm25 import bm25, nearest
 from orrery.probes.facts import task_facts
-from orrery.probes.neighbours import ASKED, VOTERS, neighbour_vote
+from orrery.probes.neighbours import VOTERS, neighbour_vote
 from orrery.probes.session import Example, TaskData
 
 pytestmark = pytest.mark.unit
@@ -71,7 +72,7 @@ def test_nearest_gives_ties_to_the_earlier() -> None:
 
 
 def test_large_data_is_sampled() -> None:
-    train = [Example(f"play {i}", "play" if i < ASKED else "stop") for i in range(ASKED + 50)]
+    train = [Example(f"play {i}", "play" if i < NEIGHBOURS_ASKED else "stop") for i in range(NEIGHBOURS_ASKED + 50)]
     assert neighbour_vote(train) is not None
 
 

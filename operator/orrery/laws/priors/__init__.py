@@ -1,6 +1,6 @@
 """Priors learned from measured curves, shipped as numbers.
 
-``losses.json``, ``shots.json`` and ``retrieved.json`` are written by ``python -m tests.benchmarks.learn_priors``. Each holds the prior of all
+``losses.json``, ``shots.json``, ``retrieved.json`` and ``neighbours.json`` are written by ``python -m tests.benchmarks.learn_priors``. Each holds the prior of all
 measured tasks together and, for each task, the prior of the others: whoever forecasts a task that the numbers were
 learned from gets the version that has never seen it.
 """
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from orrery.laws._shots_forms import ShotsPrior
+from orrery.laws.neighbours import VoteError
 from orrery.laws.posterior import Array, Link
 from orrery.laws.rectified import ERROR_PRIOR, LOSS_PRIOR, RectifiedPrior
 from orrery.laws.tuning_prior import ASSUMED, TuningPrior
@@ -89,3 +90,17 @@ def shipped_tuning_prior(link: Link, task: str | None = None) -> TuningPrior:
     numbers: dict[str, Any] = content["all"] if known is None else known
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
     return TuningPrior(**fields)
+
+
+@cache
+def shipped_vote_error(task: str | None = None) -> VoteError:
+    """How far scores with retrieved demonstrations are from the neighbours' vote, learned without the task at hand.
+
+    Parameters
+    ----------
+    task
+        Its name, with or without the collection's name before it (``bigbench/``).
+    """
+    content = _shipped("neighbours")
+    numbers = content["without"].get((task or "").removeprefix("bigbench/"), content["all"])
+    return VoteError(**numbers)
