@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -23,8 +24,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """`pytest -m unit` imports neither torch nor what talks to clusters: that takes longer than its tests."""
     if config.getoption("markexpr") != "unit":
         return None
-    elsewhere = {Path(__file__).parent / "tests" / name for name in ("models", "integration", "e2e", "benchmarks")}
+    elsewhere = {
+        Path(__file__).parent / "tests" / name for name in ("processes", "models", "integration", "e2e", "benchmarks")
+    }
     return True if _runs_torch(collection_path) or collection_path in elsewhere else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The same examples every time, and none that fails because the machine is slow; ``--hypothesis-profile=default`` draws others."""
+    if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):  # else its workers run the tests
+        import hypothesis
+
+        hypothesis.settings.load_profile("ci")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,3 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         measured = [item for item in items if item.get_closest_marker("benchmark")]
         config.hook.pytest_deselected(items=measured)
         items[:] = [item for item in items if item not in measured]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported by now stays: without this a tenth of the tests' time goes to looking through it for garbage."""
+    gc.collect()
+    gc.freeze()

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -19,32 +18,11 @@ from typing import Any
 from kubernetes import client
 
 from tests.cluster import Cluster
+from tests.waiting import PATIENCE, until
 
 GROUP, VERSION = "orrery.dev", "v1alpha1"
 SIMULATED = {"orrery.dev/simulated": "true"}
 IMAGE = "orrery/simulated:test"
-
-
-#: How many times longer than on an idle machine a test waits before it fails: other tests run beside it, machines differ, and
-#: some of Kubernetes' own periods (the garbage collector's, after definitions changed) are half a minute.
-PATIENCE = 4.0
-
-
-def until(
-    check: Callable[[], Any], seconds: float = 60, every: float = 0.1, what: str = "", patience: float = PATIENCE
-) -> Any:
-    """The first true value of ``check``; fails the test, with the last value, when there is none in time.
-
-    ``seconds`` are those of an idle machine; ``patience=1`` where the time itself is what is tested.
-    """
-    seconds *= patience
-    deadline, value = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
-        value = check()
-        if value:
-            return value
-        time.sleep(every)
-    raise AssertionError(f"not true within {seconds} s: {what or check}; the last was {value!r}")
 
 
 def free_port() -> int:

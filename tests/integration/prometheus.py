@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.operators import free_port, until
+from tests.integration.operators import free_port
+from tests.waiting import until
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "prometheus"
 

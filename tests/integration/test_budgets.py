@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster
-from tests.integration.operators import GROUP, VERSION, Namespace, Operator, conditions, kstatus, plan, until
+from tests.integration.operators import GROUP, VERSION, Namespace, Operator, conditions, kstatus, plan
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -21,7 +21,7 @@ from tests.cluster import Cluster, ClusterError, ExternalCluster, KubeletOptions
 from tests.cluster.crds import install_crds
 from tests.cluster.programs import REPOSITORY
 from tests.cluster.rest import ApiError
-from tests.integration.operators import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

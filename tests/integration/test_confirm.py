@@ -16,7 +16,8 @@ from kubernetes import client
 
 from orrery.planning.types import CONFIRMING_SEED
 from tests.cluster import Cluster
-from tests.integration.operators import Namespace, Operator, conditions, free_port, kstatus, plan, until
+from tests.integration.operators import Namespace, Operator, conditions, free_port, kstatus, plan
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 CONFIRM = {"mode": "Automatic", "budget": {"maxCost": "1"}}

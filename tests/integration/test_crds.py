@@ -19,8 +19,8 @@ from orrery.api.base import GROUP, VERSION
 from orrery.api.load import parse
 from tests.cluster import Cluster, ExternalCluster
 from tests.cluster.crds import install_crds
-from tests.integration.operators import until
 from tests.unit.api.manifests import BAD_PLANS, PLAN, PRICES, PROBE, changed
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -24,7 +24,8 @@ from orrery.local.store import Store
 from orrery.planning.advance import advance
 from orrery.planning.types import Facts
 from tests.cluster import Cluster
-from tests.integration.operators import IMAGE, Namespace, Operator, conditions, kstatus, plan, until
+from tests.integration.operators import IMAGE, Namespace, Operator, conditions, kstatus, plan
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

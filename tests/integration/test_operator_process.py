@@ -19,7 +19,8 @@ from kubernetes import client, config
 
 from tests.cluster import Cluster
 from tests.cluster.demo import chart
-from tests.integration.operators import Namespace, Operator, chart_account, free_port, kstatus, plan, until
+from tests.integration.operators import Namespace, Operator, chart_account, free_port, kstatus, plan
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -17,12 +17,13 @@ import yaml
 from kubernetes import client, config
 
 from tests.cluster import Cluster
-from tests.integration.operators import Namespace, Operator, chart_account, plan, until
+from tests.integration.operators import Namespace, Operator, chart_account, plan
 from tests.integration.prometheus import Prometheus, program
 from tests.integration.test_budgets import budget
 from tests.integration.test_confirm import CONFIRM, LORA
 from tests.unit.charts.rendering import CHART, objects, of_kind
 from tests.unit.docs.markdown import Block, blocks, pages
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -24,7 +24,8 @@ import pytest
 from orrery.cli import main
 from tests.cluster import Cluster
 from tests.integration.operators import Namespace, Operator, plan
-from tests.unit.local import harness, planner
+from tests.processes import harness
+from tests.unit.local import planner
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,7 @@ from orrery.planning.types import Facts
 from tests.unit.local import planner
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
+ROOT = HERE.parents[1]
 STUB = HERE / "stub_probe.py"
 
 

@@ -16,10 +16,11 @@ from orrery.local import engine, processes
 from orrery.local.files import StateBusy, only_run
 from orrery.local.store import Store
 from orrery.planning.types import Facts, ProbeState
+from tests.processes.harness import STUB, Quiet, answer, settings
 from tests.unit.local import planner
-from tests.unit.local.harness import STUB, Quiet, answer, settings
+from tests.waiting import until
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.process
 
 
 def by_model(result):
@@ -64,12 +65,12 @@ def test_every_way_a_probe_can_go_wrong_has_its_reason_and_stops_nothing(tmp_pat
 
 def test_a_hanging_probe_is_ended_at_its_deadline_and_charged_at_most_its_reservation(tmp_path):
     began = time.monotonic()
-    records = by_model(answer(planner.plan("half-then-hang", "stubborn", deadline=1), tmp_path / "state"))
-    assert time.monotonic() - began < 5
+    records = by_model(answer(planner.plan("half-then-hang", "stubborn", deadline=2), tmp_path / "state"))
+    assert time.monotonic() - began < 30, "they hang for 60 s"
     for family in ("half-then-hang", "stubborn"):
         record = records[family]
         assert record.reason == "DeadlineExceeded" and record.attempts == 1
-        assert Decimal("0.0005") < record.cost <= Decimal("0.001")  # 3.6 an hour is 0.001 a second
+        assert Decimal("0.001") < record.cost <= Decimal("0.002")  # 3.6 an hour is 0.001 a second
     assert [t.name for t in records["half-then-hang"].report.trials] == ["t0"]
     assert records["stubborn"].report is None
 
@@ -188,11 +189,11 @@ def test_interrupted_twice_it_ends_at_once(tmp_path):
         seen,
         stop,
     )
-    assert result.interrupted and time.monotonic() - began < 5
+    assert result.interrupted and time.monotonic() - began < 20
 
 
 def test_the_plan_s_own_deadline_ends_probing_and_still_answers(tmp_path):
-    plan = planner.plan("good", "hang", activeDeadlineSeconds=1)
+    plan = planner.plan("good", "hang", activeDeadlineSeconds=2)
     result = answer(plan, tmp_path / "state")
     assert result.out_of_time and result.step.finished
     records = by_model(result)
@@ -279,12 +280,12 @@ def test_a_memory_limit_makes_a_greedy_probe_fail_and_not_the_machine(tmp_path):
     child = processes.start(
         folder,
         [sys.executable, "-c", "bytearray(10**9)"],
-        deadline_seconds=10,
+        deadline_seconds=60,
         grace_seconds=1,
         memory_bytes=400 * 2**20,
         environment=os.environ,
     )
-    assert child.wait(10) == 0
+    assert child.wait(60) == 0
     assert json.loads((folder / "exit.json").read_text())["code"] == 1
     assert "MemoryError" in (folder / "log.txt").read_text()
 
@@ -295,12 +296,19 @@ def test_a_command_that_does_not_exist_is_said_so(tmp_path):
     processes.start(
         folder,
         ["/nonexistent/orrery"],
-        deadline_seconds=10,
+        deadline_seconds=60,
         grace_seconds=1,
         memory_bytes=None,
         environment=os.environ,
-    ).wait(10)
+    ).wait(60)
     assert json.loads((folder / "exit.json").read_text())["cause"] == "NotExecutable"
+
+
+def _gone(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 def test_a_probe_dies_with_its_shepherd(tmp_path):
@@ -321,12 +329,7 @@ def test_a_probe_dies_with_its_shepherd(tmp_path):
         time.sleep(0.01)
     child.kill()
     child.wait()
-    for _ in range(200):
-        if not Path(f"/proc/{int(text)}").exists() or "Z" in Path(f"/proc/{int(text)}/stat").read_text().split()[2]:
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("the probe outlived its shepherd")
+    until(lambda: _gone(int(text)), 10, every=0.01, what="the probe outlived its shepherd")
     assert not processes.alive(folder)
     assert not (folder / "exit.json").exists()
 
@@ -364,4 +367,4 @@ def test_signals_from_another_thread_end_the_wait(tmp_path):
     threading.Timer(0.5, stop.ask).start()
     began = time.monotonic()
     assert answer(planner.plan("hang"), tmp_path / "state", stop=stop).interrupted
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15, "the probe has 20 s"

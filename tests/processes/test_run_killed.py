@@ -12,10 +12,10 @@ from decimal import Decimal
 import pytest
 
 from orrery.planning.types import ProbeState
+from tests.processes.harness import ROOT, Quiet, answer
 from tests.unit.local import planner
-from tests.unit.local.harness import ROOT, Quiet, answer
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 
 PROBING = {"deadlineSeconds": 20, "retries": 1}
 
@@ -24,7 +24,7 @@ import sys
 sys.path[:0] = [{root!r}]
 from pathlib import Path
 from tests.unit.local import planner
-from tests.unit.local.harness import answer
+from tests.processes.harness import answer
 answer(planner.plan(*{families!r}, probing={probing!r}), Path({state!r}), environment={environment!r})
 """
 
@@ -92,4 +92,4 @@ def test_a_running_probe_of_a_killed_run_is_adopted_and_not_started_twice(tmp_pa
     (record,) = answer(planner.plan("slow", probing=PROBING), state, seen, environment=environment).records
     assert [event[0] for event in seen.events] == ["adopted", "ended"]
     assert record.state is ProbeState.SUCCEEDED and record.attempts == 1
-    assert 1.4 < record.seconds < 10 and record.cost >= Decimal("0.0014")
+    assert 1.4 < record.seconds < 20 and record.cost >= Decimal("0.0014")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-m", "orrery.cli.main", "crds"]
 

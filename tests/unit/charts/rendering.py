@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,15 +68,17 @@ def texts(values: dict[str, Any], name: str = "orrery", namespace: str = "orrery
     return dict(_rendered(json.dumps(values, sort_keys=True), name, namespace))
 
 
-def objects(values: dict[str, Any], **options: str) -> list[dict[str, Any]]:
-    """Every object that would be applied."""
-    return [
-        document
-        for path, text in texts(values, **options).items()
-        if not path.endswith(".txt")
-        for document in yaml.load_all(text, Loader=yaml.CSafeLoader)
-        if document
-    ]
+@cache
+def _objects(values: str, name: str, namespace: str) -> bytes:
+    rendered = _rendered(values, name, namespace).items()
+    texts = (text for path, text in rendered if not path.endswith(".txt"))
+    return pickle.dumps([d for text in texts for d in yaml.load_all(text, Loader=yaml.CSafeLoader) if d])
+
+
+def objects(values: dict[str, Any], name: str = "orrery", namespace: str = "orrery-system") -> list[dict[str, Any]]:
+    """Every object that would be applied; the caller's own, to change as it likes."""
+    found: list[dict[str, Any]] = pickle.loads(_objects(json.dumps(values, sort_keys=True), name, namespace))
+    return found
 
 
 def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

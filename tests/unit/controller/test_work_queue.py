@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.controller.work_queue import WorkQueue
+from tests.waiting import until
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +107,7 @@ def test_closing_frees_who_waits() -> None:
     thread = threading.Thread(target=lambda: found.append(queue.take()))
     thread.start()
     queue.close()
-    thread.join(2)
+    thread.join(60)
     assert found == [None]
 
 
@@ -154,7 +155,7 @@ def test_worker_threads_never_share_a_key() -> None:
     problems = []
 
     def work() -> None:
-        while (taken := queue.take(0.3)) is not None:
+        while (taken := queue.take()) is not None:
             at_once[taken[0]] += 1
             if at_once[taken[0]] > 1:
                 problems.append(taken[0])
@@ -168,6 +169,8 @@ def test_worker_threads_never_share_a_key() -> None:
         thread.start()
     for i in range(300):
         queue.wake(i % 7)
+    until(lambda: len(worked) == 7 and not len(queue), 10, every=0.01)
+    queue.close()
     for thread in threads:
         thread.join()
     assert not problems and set(worked) == set(range(7))

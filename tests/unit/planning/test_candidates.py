@@ -73,10 +73,10 @@ def test_ten_million_candidates_are_counted_not_built() -> None:
         ("rank", list(range(1, 65))),
         ("dataPercent", list(range(1, 41))),
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidPlan, match="expands to 10,485,760 candidates") as refused:
         expand(make_plan(strategies=lora(*axes), models=[model("small")]).spec)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
     assert "'lora' (64 learningRate x 64 epochs x 64 rank x 40 dataPercent)" in str(refused.value)
     assert "write fewer values" in str(refused.value)
 
