@@ -85,7 +85,8 @@ class Resource:
 
 
 _AGE = Column("Age", ".metadata.creationTimestamp", "Time since the object was created.", "date")
-_READY = '.status.conditions[?(@.type=="Ready")]'
+# it says the same as Ready, which a plan that rests does not have
+_STANDS = '.status.conditions[?(@.type=="Reconciling")]'
 
 RESOURCES = (
     Resource(
@@ -100,11 +101,11 @@ RESOURCES = (
             Column("Quality", ".status.recommendation.quality.predicted", "Predicted quality."),
             Column("Cost", ".status.recommendation.cost.total", "Predicted cost to adapt and serve."),
             Column("Spent", ".status.spend.cost", "Cost of probing so far."),
-            Column("Reason", f"{_READY}.reason", "Why it is or is not ready."),
+            Column("Reason", f"{_STANDS}.reason", "Why it is or is not ready."),
             _AGE,
             Column("Confidence", ".status.recommendation.confidence", "Probability that constraints hold.", priority=1),
             Column("Budget", ".spec.budget.maxProbeCost", "Most that probing may cost.", priority=1),
-            Column("Message", f"{_READY}.message", "Why, as a sentence.", priority=1),
+            Column("Message", f"{_STANDS}.message", "Why, as a sentence.", priority=1),
         ),
     ),
     Resource(

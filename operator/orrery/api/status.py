@@ -173,6 +173,9 @@ class PlanStatus(StatusModel):
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-list-map-key": "type"})] = Field(
         default_factory=list, description="What holds now; kstatus reads Ready, Reconciling and Stalled."
     )
+    completion_time: Timestamp | None = Field(
+        None, description="When this answer was given; ttlSecondsAfterFinished counts from here."
+    )
     progress: Progress | None = Field(None, description="Probes, by state.")
     spend: Spend | None = Field(None, description="What probing cost, and what it saved.")
     recommendation: Recommendation | None = Field(None, description="The answer.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from orrery.api.load import load
 from orrery.api.plan import AdaptationPlan
@@ -20,12 +21,26 @@ from orrery.cli.estimate import candidates
 from orrery.cli.failures import Exit, without_extra
 from orrery.cli.options import Output
 from orrery.cli.reading import state_folder
-from orrery.cli.screen import answer, configuration, console, cost, facts, figure, listing, quality, section, write
+from orrery.cli.screen import (
+    answer,
+    configuration,
+    console,
+    cost,
+    facts,
+    figure,
+    listing,
+    operations,
+    quality,
+    section,
+    write,
+)
+from orrery.costs.forecast import requests_over_horizon
 from orrery.local.files import StateError
 from orrery.local.publish import PLAN, PRICES, ordered, read_rows, read_status, row_line
 from orrery.local.store import Store
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
+from orrery.report.break_even import as_document, compare, cost_lines, sentences
 
 
 def explain(where: Path, candidate: str | None, state: Path | None, output: Output) -> Exit:
@@ -53,7 +68,7 @@ def show(
         document = plan.model_copy(update={"status": status}).to_wire()
         document["measurements"] = [m for record in records for m in _measurements(record)]
         budget = f"{amount(float(plan.spec.budget.max_probe_cost))} {currency}"
-        message = next((c.message for c in status.conditions if c.type == "Ready"), "")
+        message = next((c.message for c in status.conditions if c.type in ("Ready", "Reconciling")), "")
         parts: list[RenderableType] = [
             answer(
                 f"{plan.metadata.namespace}/{plan.metadata.name}",
@@ -66,6 +81,10 @@ def show(
             section("measured", _measured(records)),
             section(f"all {len(rows)} candidates", candidates(ordered(rows), currency)),
         ]
+        requests = requests_over_horizon(plan.spec.workload)
+        if (crossing := compare(cost_lines(rows, plan.spec.objective.goal, requests))) is not None:
+            document["breakEven"] = as_document(crossing)
+            parts.append(section("break-even", Text(sentences(crossing, requests, currency))))
         if (mix := fleet.of_answer(plan, prices, records)) is not None:
             document["fleet"] = fleet.as_document(mix, plan, currency)
             parts.append(section("cheapest mix of accelerators", fleet.as_table(mix, plan, currency)))
@@ -120,8 +139,8 @@ def _one(row: ResultRow, records: list[ProbeRecord], currency: str) -> Group:
         ("configuration", configuration(row.configuration)),
         ("quality", f"{quality(q.median, q.lower, q.upper)}, {basis}" if q else "not forecast"),
         ("meets objective", f"with probability {row.feasible_probability:.2f}"),
-        ("adaptation", f"{cost(row.adaptation_cost)} {currency}, {_flops(row.adaptation_flops)}"),
-        ("serving", f"{cost(row.serving_cost)} {currency}, {_flops(row.serving_flops)}"),
+        ("adaptation", f"{cost(row.adaptation_cost)} {currency}, {operations(row.adaptation_flops)}"),
+        ("serving", f"{cost(row.serving_cost)} {currency}, {operations(row.serving_flops)}"),
         ("total", f"{cost(row.total_cost)} {currency}"),
     ]
     if row.accelerator_hours is not None:
@@ -134,10 +153,6 @@ def _one(row: ResultRow, records: list[ProbeRecord], currency: str) -> Group:
         lines.append(("memory", f"{row.memory_bytes / 2**30:.2f} GiB"))
     title = f"measured on {row.model}, which its forecast rests on"
     return Group(f"[bold]{row.candidate}[/bold]", facts(lines), section(title, _measured(records)))
-
-
-def _flops(value: float | None) -> str:
-    return f"{value:.2e} FLOPs" if value else "no FLOPs"
 
 
 def _probes(records: list[ProbeRecord], currency: str) -> RenderableType:

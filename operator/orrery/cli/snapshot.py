@@ -65,8 +65,8 @@ class Snapshot:
         for kind in ("Stalled", "Reconciling", "Ready"):
             if (found := by_type.get(kind)) and found.status == "True":
                 return found.reason, found.message
-        ready = by_type.get("Ready")
-        return (ready.reason, ready.message) if ready else ("", "")
+        rests = by_type.get("Ready") or by_type.get("Reconciling")
+        return (rests.reason, rests.message) if rests else ("", "")
 
     def document(self) -> dict[str, Any]:
         """For machines; the same as long as nothing happened."""

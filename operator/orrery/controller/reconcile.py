@@ -378,16 +378,11 @@ class Reconciler:
 
     def _until_expired(self, body: Object) -> float | None:
         """Seconds until the plan is to be deleted, 0 when it is due; None without an answer to the spec as it is."""
-        spec = body.get("spec")
+        spec, told = body.get("spec"), body.get("status") or {}
         ttl = spec.get("ttlSecondsAfterFinished") if isinstance(spec, dict) else None
-        ready = ended.condition(body, "Ready")
-        if (
-            not isinstance(ttl, int)
-            or not ready
-            or ready.get("observedGeneration") != body["metadata"].get("generation")
-        ):
+        if not isinstance(ttl, int) or told.get("observedGeneration") != body["metadata"].get("generation"):
             return None
-        at = ended.parse_timestamp(ready.get("lastTransitionTime"))
+        at = ended.parse_timestamp(told.get("completionTime"))
         return None if at is None else max(0.0, ttl - (self.clock() - at).total_seconds())
 
 

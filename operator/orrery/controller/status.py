@@ -34,14 +34,28 @@ def conditions(
                 }
             )
         )
-    known.pop("Confirmed", None)  # ours, and no longer asked for
+    for ours in ("Confirmed", "Ready"):  # and no longer asked for, or not to be said of a plan that rests
+        known.pop(ours, None)
     return stamped + [Condition.model_validate(c) for c in known.values()]
 
 
 def stamped(status: PlanStatus, before: Object, generation: int, now: str) -> dict[str, Any]:
     """The wire form of a status as it would be written over ``before``."""
     listed = conditions(status.conditions, before.get("conditions") or [], generation, now)
-    return status.model_copy(update={"conditions": listed, "observed_generation": generation}).to_wire()
+    told = status.model_copy(update={"conditions": listed, "observed_generation": generation, "completion_time": None})
+    after = told.to_wire()
+    if (answer := _answer(after)) is None:
+        return after
+    since = before.get("completionTime") if _answer(before) == answer else None
+    return told.model_copy(update={"completion_time": since or now}).to_wire()
+
+
+def _answer(status: Object) -> tuple[Any, ...] | None:
+    """What a finished plan answers, and to which spec; None while it has no answer."""
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "Ready" and condition.get("status") == "True":
+            return status.get("observedGeneration"), condition.get("reason"), status.get("recommendation")
+    return None
 
 
 def waiting(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStatus:

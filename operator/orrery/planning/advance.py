@@ -87,6 +87,9 @@ def advance(
         unaffordable = unaffordable if unaffordable is not None else design.unaffordable
 
     verdict = _verdict(plan.spec, situation, purse, searching, start, design, unaffordable, flying, table.currency)
+    # what is so far the best, or all that could be had before a person acts, is no answer
+    answered = verdict.finished and not ending and not verdict.stalled and verdict.reason != "Suspended"
+    feasible = situation.decision.chosen is not None if answered else None
     confirmed: Confirmed | None = None
     if plan.spec.confirm.mode is ConfirmMode.AUTOMATIC:
         chosen = None if verdict.stalled else situation.decision.chosen
@@ -115,7 +118,6 @@ def advance(
         plan.spec.objective, plan.spec.task.metric, situation.columns, situation.decision, table.currency
     )
     answer = Answer(plan.spec, situation.space, situation.columns, situation.decision, reasons)
-    feasible = _feasible(situation, verdict)
     stated = PlanStatus(
         phase=_phase(verdict, feasible, bool(records or start)),
         conditions=status.conditions(verdict, feasible) + ([confirmed.condition] if confirmed is not None else []),
@@ -213,9 +215,9 @@ def _verdict(
         count = len(start)
         return Verdict("Probing", start[0].reason if count else "waiting for running probes", False)
     wanted = bool(design and design.wanted) or bool(known.retry)
-    if wanted and unaffordable is not None:
-        return _exhausted(spec, purse, records, unaffordable, currency)
     evidence = any(e.result.score is not None for found in known.evidence.values() for e in found)
+    if wanted and unaffordable is not None:
+        return _exhausted(spec, purse, records, unaffordable, currency, None if evidence else known.last_failure)
     if not evidence and known.last_failure is not None:
         return Verdict("ProbesFailed", f"no probe brought a measurement; the last: {known.last_failure}", True, True)
     if wanted and purse.probes_left < 1:
@@ -233,8 +235,14 @@ def _verdict(
 
 
 def _exhausted(
-    spec: PlanSpec, purse: Purse, records: Sequence[ProbeRecord], unaffordable: Decimal, currency: str
+    spec: PlanSpec,
+    purse: Purse,
+    records: Sequence[ProbeRecord],
+    unaffordable: Decimal,
+    currency: str,
+    failure: str | None,
 ) -> Verdict:
+    """``failure``: the last one, where no probe has brought a measurement."""
     left = amount(float(max(purse.left, Decimal(0))))
     if not records:
         message = (
@@ -250,14 +258,10 @@ def _exhausted(
     message = (
         f"{left} {currency} are left of the budget and the next useful probe reserves {amount(float(unaffordable))}"
     )
-    failed = spec.budget.on_exceeded is OnExceeded.FAIL
+    failed = spec.budget.on_exceeded is OnExceeded.FAIL or failure is not None
+    if failure is not None:
+        message = f"{message}; no probe brought a measurement, the last: {failure}"
     return Verdict("BudgetExhausted", message, True, stalled=failed, budget_left=False)
-
-
-def _feasible(situation: Situation, verdict: Verdict) -> bool | None:
-    if situation.decision.chosen is not None:
-        return True
-    return False if verdict.finished else None
 
 
 def _phase(verdict: Verdict, feasible: bool | None, begun: bool) -> status.Phase:

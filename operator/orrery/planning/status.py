@@ -69,7 +69,10 @@ def number(value: float, digits: int = 6) -> Decimal:
 
 
 def conditions(verdict: Verdict, feasible: bool | None, validated: bool = True) -> list[Condition]:
-    """All seven conditions, in a fixed order; kstatus reads Ready, Reconciling and Stalled."""
+    """The seven conditions, in a fixed order; kstatus reads Ready, Reconciling and Stalled.
+
+    A suspended plan that rests has no Ready: True would be an answer, and kstatus takes False for in progress.
+    """
     done, reason, message = verdict.finished, verdict.reason, verdict.message[:4096]
     stalled = verdict.stalled
 
@@ -78,12 +81,13 @@ def conditions(verdict: Verdict, feasible: bool | None, validated: bool = True) 
         return Condition(type=kind, status=status, reason=why, message=text)
 
     fits = {True: "ConstraintsMet", False: "NoCandidateMeetsConstraints", None: "Undecided"}[feasible]
+    suspended = reason == "Suspended"
     return [
-        one("Ready", done and not stalled),
+        *([] if suspended and done else [one("Ready", done and not stalled)]),
         one("Reconciling", not done),
         one("Stalled", stalled),
         one("Validated", validated, "Valid" if validated else reason, "" if validated else message),
-        one("ProbesCompleted", done and not stalled),
+        one("ProbesCompleted", None if suspended else done and not stalled),
         one("BudgetAvailable", verdict.budget_left, "WithinBudget" if verdict.budget_left else "BudgetExhausted", ""),
         one("Feasible", feasible if validated else None, fits, message if feasible is False else ""),
     ]

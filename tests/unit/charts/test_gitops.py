@@ -107,13 +107,24 @@ def test_argo_cd_and_flux_agree_with_kstatus(case: dict[str, Any]) -> None:
     (obj,) = documents(ARGOCD / "AdaptationPlan" / case["inputPath"])
     if obj["spec"].get("suspend"):
         assert health("AdaptationPlan", obj)["status"] == "Suspended"
-        assert flux(obj) == "Current", "a suspended plan must not hold up what waits for it"
+        assert flux(obj) == kstatus(obj) == "Current", "a suspended plan must not hold up what waits for it"
     elif "status" in obj:
         assert health("AdaptationPlan", obj)["status"] == ARGOCD_OF_KSTATUS[kstatus(obj)]
         assert flux(obj) == kstatus(obj)
     else:  # kstatus takes a kind without status for current; we know that the operator has not seen it yet
         assert health("AdaptationPlan", obj)["status"] == "Progressing"
         assert flux(obj) == "InProgress"
+
+
+def test_a_suspended_plan_as_the_core_writes_it_holds_up_nothing_and_is_not_ready() -> None:
+    rests, waits = (conditions(Verdict("Suspended", "spec.suspend is true", done), None) for done in (True, False))
+    obj: dict[str, Any] = {"metadata": {"generation": 1}, "spec": {"suspend": True}}
+    obj["status"] = {"observedGeneration": 1, "conditions": [c.to_wire() for c in rests]}
+    assert health("AdaptationPlan", obj)["status"] == "Suspended"
+    assert flux(obj) == kstatus(obj) == "Current"
+    assert all(c.type != "Ready" for c in rests), "`kubectl wait --for=condition=Ready` waits for an answer"
+    obj["status"]["conditions"] = [c.to_wire() for c in waits]
+    assert kstatus(obj) == "InProgress", "its last probes run"
 
 
 @settings(max_examples=40, deadline=None)

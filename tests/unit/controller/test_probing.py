@@ -53,7 +53,8 @@ class Objects:
 
     def replace(self, resource, body, subresource=None):
         key = resource.kind, body["metadata"]["name"]
-        if self.held[key]["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+        version = self.held[key]["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion", version) != version:
             raise Conflict(409, "changed")
         landed = self._store(key, body)
         self._fail(f"replaced {resource.kind}")

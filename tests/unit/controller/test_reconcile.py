@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from orrery.api.probe import Attempt
+from orrery.api.probe import Attempt, ProbeSpec
+from orrery.controller.attempts import timestamp
 from orrery.controller.events import Recorder
-from orrery.controller.jobs import JobSettings
+from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
 from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Object
 from orrery.controller.world import World
 from tests.unit.controller import factory
+from tests.unit.controller.bodies import report
 from tests.unit.controller.test_probing import PRICES, Objects
 
 pytestmark = pytest.mark.unit
@@ -37,9 +39,16 @@ class Cluster:
             self.server, self.world, settings, self.metrics, recorder, lambda: True, clock=lambda: self.now
         )  # type: ignore[arg-type]  # as much of a server as is asked
         self.reconciler = Reconciler(probing)
-        self.world.put(
-            PRICE_LISTS, {**PRICES.to_wire(), "metadata": {"name": "cloud", "uid": "p", "resourceVersion": "1"}}
-        )
+        self._prices = 0
+        self.price("3.6")
+
+    def price(self, per_hour: str) -> None:
+        """Apply the price list."""
+        body = PRICES.to_wire()
+        body["spec"]["accelerators"][0]["pricePerHour"] = per_hour
+        self._prices += 1
+        meta = {"name": "cloud", "uid": "prices", "resourceVersion": str(self._prices)}
+        self.world.put(PRICE_LISTS, {**body, "metadata": meta})
 
     def _stored(self, resource: Any, body: Object) -> Object:
         stored = self.server._store((resource.kind, body["metadata"]["name"]), body)
@@ -152,6 +161,87 @@ def test_suspended_what_a_queue_still_holds_is_taken_back_and_costs_nothing() ->
     cluster.apply(probing=ONE, **queued)
     cluster.look()
     assert cluster.jobs() == [job.removesuffix("1") + "2"]
+
+
+def told(cluster: Cluster, name: str = "support") -> Object:
+    return dict((cluster.plan(name) or {})["status"])
+
+
+def answered(cluster: Cluster) -> None:
+    """Everything was measured at once, by a report that says that the model is good."""
+    for (kind, _), body in list(cluster.server.held.items()):
+        if kind != PROBES.kind:
+            continue
+        spec = ProbeSpec.model_validate(body["spec"])
+        trials = [{"name": t.name, "outcome": "Measured", "score": "0.9", "items": 200} for t in spec.trials]
+        facts = {"digest": "d" * 64, "trainExamples": 400, "evaluationExamples": 200}
+        said = report(spec, trials=trials, taskFacts=facts)
+        (last,) = body["status"]["attempts"]
+        begun, now = cluster.now - timedelta(seconds=3), cluster.now
+        ran = {"exitCode": 0, "startedAt": timestamp(begun), "finishedAt": timestamp(now), "message": said}
+        meta = {"name": "pod", "uid": f"pod-of-{last['jobName']}", "namespace": NAMESPACE}
+        labels = {PROBE_LABEL: body["metadata"]["name"], ATTEMPT_LABEL: "1"}
+        container = {"name": "probe", "state": {"terminated": ran}}
+        cluster.world.saw_pod(
+            {"metadata": {**meta, "labels": labels}, "status": {"containerStatuses": [container]}}, False
+        )
+        done = {"type": "Complete", "status": "True", "lastTransitionTime": timestamp(now)}
+        cluster.change_job(last["jobName"], status={"conditions": [done]})
+
+
+def settled(cluster: Cluster) -> None:
+    """Look until the plan is answered."""
+    for _ in range(20):
+        cluster.look()
+        if cluster.plan() is None or cluster.ready()[0] == "True":
+            return
+        answered(cluster)
+    raise AssertionError(told(cluster)["conditions"])
+
+
+HOUR = 3600
+
+
+def test_a_finished_plan_is_deleted_when_its_time_is_over_and_not_before() -> None:
+    cluster, _ = begun(ttlSecondsAfterFinished=HOUR)
+    settled(cluster)
+    given = told(cluster)["completionTime"]
+    assert cluster.look(seconds=HOUR / 2) is not None and told(cluster)["completionTime"] == given
+    cluster.look(seconds=HOUR)
+    assert cluster.plan() is None
+
+
+def test_a_suspended_plan_is_kept_however_long_it_rests() -> None:
+    cluster = Cluster()
+    cluster.apply(suspend=True, ttlSecondsAfterFinished=HOUR)
+    for _ in range(3):
+        cluster.look(seconds=2 * HOUR)
+    assert cluster.plan() is not None and "completionTime" not in told(cluster)
+    # also one that had an answer before
+    cluster, _ = begun(ttlSecondsAfterFinished=HOUR)
+    settled(cluster)
+    cluster.apply(probing=ONE, suspend=True, ttlSecondsAfterFinished=HOUR)
+    for _ in range(3):
+        cluster.look(seconds=2 * HOUR)
+    assert cluster.plan() is not None and "completionTime" not in told(cluster)
+
+
+@pytest.mark.parametrize("edit", ["objective", "prices"])
+def test_a_new_answer_is_kept_as_long_as_the_first_would_have_been(edit: str) -> None:
+    cluster, _ = begun(ttlSecondsAfterFinished=HOUR)
+    settled(cluster)
+    first = told(cluster)
+    if edit == "objective":
+        cluster.apply(probing=ONE, ttlSecondsAfterFinished=HOUR, objective={"minQuality": "0.5"})
+    else:
+        cluster.price("7.2")
+    cluster.look(seconds=HOUR * 0.9)
+    second = told(cluster)
+    assert cluster.ready()[0] == "True" and second["completionTime"] > first["completionTime"]
+    cluster.look(seconds=HOUR * 0.9)
+    assert cluster.plan() is not None, "it is an hour after the new answer that it goes"
+    cluster.look(seconds=HOUR * 0.2)
+    assert cluster.plan() is None
 
 
 def test_suspended_what_its_queue_let_run_meanwhile_ends_by_itself() -> None:

@@ -230,6 +230,63 @@ def test_a_suspended_plan_starts_nothing_but_lets_probes_end() -> None:
     assert advance(held, [], PRICES).finished
 
 
+def states(step: Step) -> dict[str, str]:
+    return {c.type: c.status for c in step.status.conditions}
+
+
+def test_a_suspended_plan_that_rests_is_neither_ready_nor_in_progress() -> None:
+    """kstatus takes Ready=False for in progress, and Ready=True for an answer: so there is none."""
+    held = advance(small(suspend=True), [], PRICES)
+    said = states(held)
+    assert "Ready" not in said and (said["Reconciling"], said["Stalled"]) == ("False", "False")
+    assert (said["ProbesCompleted"], said["Feasible"]) == ("Unknown", "Unknown")
+    assert held.status.phase == "Suspended" and condition(held, "Reconciling").reason == "Suspended"
+    request = advance(small(), [], PRICES).start[0]
+    flying = ProbeRecord(request.name, request.spec, ProbeState.RUNNING, 1, Decimal(0), request.reservation, 0.0, None)
+    waits = states(advance(small(suspend=True), [flying], PRICES))
+    assert (waits["Ready"], waits["Reconciling"]) == ("False", "True"), "what runs is waited for"
+
+
+@pytest.mark.parametrize(
+    ("why", "reason", "feasible"),
+    [
+        ("probing", "Probing", "Unknown"),
+        ("suspended", "Suspended", "Unknown"),
+        ("too little money", "BudgetExhausted", "Unknown"),
+        ("all failed", "ProbesFailed", "Unknown"),
+        ("all failed, and no money for another try", "BudgetExhausted", "Unknown"),
+        ("no such model", "InvalidPlan", "Unknown"),
+        ("impossible", "Infeasible", "False"),
+        ("answered", "AnswerSettled", "True"),
+        ("all probes used", "ProbesExhausted", "True"),
+    ],
+)
+def test_feasible_is_unknown_without_an_answer(why: str, reason: str, feasible: str) -> None:
+    asked: dict[str, Any] = {"objective": {"goal": "MinimizeCost", "minQuality": "0.6"}}
+    if why == "probing":
+        step = advance(tiny(), [], PRICES)  # any candidate would do: there is a best so far
+        assert step.status.recommendation is not None
+    elif why == "suspended":
+        step = advance(tiny(suspend=True), [], PRICES)
+    elif why == "too little money":
+        step = advance(tiny(budget={"maxProbeCost": "0.0001"}, **asked), [], PRICES)
+    elif why == "no such model":
+        step = advance(tiny(accelerators=[{"name": "h100"}]), [], PRICES)
+    else:
+        changes: dict[str, Any] = {
+            "all failed": {"probing": {"retries": 0}, **asked},
+            "all failed, and no money for another try": {"budget": {"maxProbeCost": "0.002"}, **asked},
+            "impossible": {"objective": {"goal": "MaximizeQuality", "minQuality": "0.999"}},
+            "answered": {},
+            "all probes used": {"probing": {"maxProbes": 1} | GREEDY},
+        }[why]
+        broken = why.startswith("all failed")
+        step = drive(tiny(**changes), PRICES, World(seed=3, behaviour=lambda _: "crash" if broken else "ok")).last
+    assert (step.reason, states(step)["Feasible"]) == (reason, feasible), step.message
+    if why.startswith("all failed"):
+        assert states(step)["Stalled"] == "True" and "no probe brought a measurement" in step.message
+
+
 def test_what_runs_is_not_started_again() -> None:
     plan = small(probing={"parallelism": 4})
     request = advance(plan, [], PRICES).start[0]
