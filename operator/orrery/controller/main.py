@@ -84,8 +84,8 @@ def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
 
     def watch(resource: Resource, group: str, version: str) -> None:
         @kopf.on.event(group, version, resource.plural, registry=handlers, id=resource.plural)
-        async def saw(body: kopf.Body, type: str | None, **_: Any) -> None:
-            operator.saw(resource, dict(body), deleted=type == "DELETED")
+        async def saw(event: kopf.RawEvent, **_: Any) -> None:
+            operator.saw(resource, dict(event["object"]), deleted=event["type"] == "DELETED")
 
     watch(PLANS, GROUP, VERSION)
     watch(PROBES, GROUP, VERSION)

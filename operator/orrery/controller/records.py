@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -72,8 +72,17 @@ class Probe:
         return frozenset(a.paid_by for a in self.status.attempts if a.paid_by)
 
 
-def parse(body: Object) -> Probe | None:
-    """A probe object, or None when it is not one of ours: somebody wrote it by hand, or another version did."""
+def parse(body: Object, before: Probe | None = None) -> Probe | None:
+    """A probe object, or None when it is not one of ours: somebody wrote it by hand, or another version did.
+
+    ``before`` is the same object in an earlier version: its spec, which no write of a status changes, is not read again.
+    """
+    if before is not None and _same_spec(before.body, body):
+        try:
+            status = ProbeStatus.model_validate(body.get("status") or {})
+        except ValidationError:
+            return None
+        return replace(before, body=body, status=status)
     try:
         probe = AdaptationProbe.model_validate({**body, "apiVersion": API_VERSION, "kind": "AdaptationProbe"})
     except ValidationError:
@@ -81,6 +90,12 @@ def parse(body: Object) -> Probe | None:
     return Probe(
         body, probe.spec, probe.status or ProbeStatus(), task_key(probe.spec.task), model_key(probe.spec.model)
     )
+
+
+def _same_spec(one: Object, other: Object) -> bool:
+    """Whether the API server says so: it counts the changes of a spec."""
+    a, b = one["metadata"], other["metadata"]
+    return bool(a.get("uid")) and a.get("uid") == b.get("uid") and a.get("generation", 0) == b.get("generation", 1)
 
 
 def task_key(task: Task) -> str:

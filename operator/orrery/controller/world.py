@@ -133,17 +133,27 @@ class World:
 
     def put(self, resource: Resource, body: Object) -> bool:
         """Learn of an object; False when this version or a newer one was known already."""
-        key, uid = key_of(body), body["metadata"].get("uid", "")
+        key = key_of(body)
         with self._lock:
-            if uid in self._gone[resource.kind]:
+            if self._is_old(resource, key, body):
                 return False
-            known = self._objects[resource.kind].get(key)
-            if known is not None and not known.older_than(body):
+            before = self._probes.get(key) if resource is PROBES else None
+        # what takes long holds nobody up: packing and parsing are done before the world changes
+        kept = _Kept.of(body)
+        probe = parse(slim(body), before) if resource is PROBES else None
+        with self._lock:
+            if self._is_old(resource, key, body):
                 return False
-            self._objects[resource.kind][key] = _Kept.of(body)
+            self._objects[resource.kind][key] = kept
             if resource is PROBES:
-                self._index(key, parse(slim(body)))
+                self._index(key, probe)
             return True
+
+    def _is_old(self, resource: Resource, key: Key, body: Object) -> bool:
+        if body["metadata"].get("uid", "") in self._gone[resource.kind]:
+            return True
+        known = self._objects[resource.kind].get(key)
+        return known is not None and not known.older_than(body)
 
     def drop(self, resource: Resource, body: Object) -> bool:
         """Learn that an object is gone; False when that was known. One of the same name that is newer stays."""

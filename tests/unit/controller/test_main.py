@@ -58,7 +58,7 @@ def test_kopf_only_watches_and_its_handlers_return_nothing() -> None:
         assert not others.get_all_handlers(), "no finalizers, no annotations, no timers, no webhooks"
     for handler in watching:
         assert inspect.iscoroutinefunction(handler.fn), "no thread a handler"
-        seen = handler.fn(body=kopf.Body(body("x")), type="DELETED", anything="else")
+        seen = handler.fn(event={"type": "DELETED", "object": body("x")}, anything="else")
         assert asyncio.run(seen) is None
     assert len(operator.saw_events) == 6 and all(deleted for *_, deleted in operator.saw_events)
 

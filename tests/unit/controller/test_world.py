@@ -168,3 +168,22 @@ def test_owners_are_those_of_the_kind() -> None:
     owned = body()
     owned["metadata"]["ownerReferences"] = [{"kind": "AdaptationPlan", "name": "x"}, {"kind": "Job", "name": "y"}]
     assert owners_of(owned, "AdaptationPlan") == ["x"]
+
+
+def test_the_spec_of_a_probe_is_read_once_and_again_when_the_server_says_that_it_changed() -> None:
+    world, name = World(), key_of(probe())[1]
+    seen = []
+    for version, generation, phase in ((1, 1, "Reserved"), (2, 1, "Running"), (3, 2, "Running"), (4, None, "Running")):
+        body = probe(version)
+        body["metadata"] = {k: v for k, v in body["metadata"].items() if k != "generation"}
+        body["metadata"] |= {} if generation is None else {"generation": generation}
+        body["spec"]["accelerator"] = f"a{generation}"
+        body["status"]["attempts"][0]["phase"] = phase
+        world.put(PROBES, body)
+        found = world.probe(("ns", name))
+        assert found is not None and found.body["metadata"]["resourceVersion"] == str(version)
+        assert found.spec.accelerator == f"a{generation}" and found.status.attempts[0].phase == phase
+        seen.append(found.spec)
+    assert [a is b for a, b in zip(seen, seen[1:], strict=False)] == [True, False, False]
+    world.put(PROBES, probe(5) | {"status": {"attempts": "none"}})
+    assert world.probe(("ns", name)) is None, "not one of ours any more"

@@ -1,0 +1,142 @@
+"""Requests as the API server's answers make them: an object, or an error that says whether another try is worth it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from orrery.controller import server as module
+from orrery.controller.server import PLANS, PROBES, Conflict, NotFound, Refused, Server, ServerError
+
+pytestmark = pytest.mark.unit
+
+
+class Answering(ThreadingHTTPServer):
+    """Answers with what it is told to, and remembers what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.status, self.answer, self.wait = 200, b"{}", 0.0
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.calls: list[tuple[str, str, int]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Answering
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.server.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+        time.sleep(self.server.wait)
+        if self.server.status == 0:
+            self.connection.close()
+            return
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  # the names http.server calls
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def http() -> Iterator[Answering]:
+    served = Answering()
+    threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield served
+    served.shutdown()
+    served.server_close()
+
+
+@pytest.fixture
+def server(http: Answering) -> Server:
+    settings = client.Configuration(host=f"http://127.0.0.1:{http.server_address[1]}")
+    settings.api_key = {"authorization": "Bearer first"}
+    return Server(client.ApiClient(settings), lambda *call: http.calls.append(call), (1.0, 0.3))
+
+
+def test_a_request_says_who_asks_what(server: Server, http: Answering) -> None:
+    http.answer = json.dumps({"metadata": {"name": "a"}}).encode()
+    body = {"metadata": {"name": "a", "namespace": "ns"}, "status": {"phase": "ü"}}
+    assert server.replace(PROBES, body, "status") == {"metadata": {"name": "a"}}
+    verb, path, headers, sent = http.asked[0]
+    assert (verb, path) == ("PUT", "/apis/orrery.dev/v1alpha1/namespaces/ns/adaptationprobes/a/status")
+    assert headers["authorization"] == "Bearer first" and headers["Content-Type"] == "application/json"
+    assert json.loads(sent) == body
+    server.merge(PLANS, "ns", "a", {"metadata": {}})
+    assert http.asked[1][2]["Content-Type"] == "application/merge-patch+json"
+    assert http.calls == [("PUT", "adaptationprobes", 200), ("PATCH", "adaptationplans", 200)]
+
+
+def test_pages_are_followed_and_selectors_escaped(server: Server, http: Answering) -> None:
+    http.answer = json.dumps({"metadata": {"continue": "next/page"}, "items": [{"metadata": {"name": "a"}}]}).encode()
+    listed = server.list(PLANS, None, "a=b,c/d=e")
+    assert next(listed) == {"metadata": {"name": "a"}, "kind": "AdaptationPlan"}
+    http.answer = b'{"items": null}'
+    assert list(listed) == []
+    first, second = (path for _, path, _, _ in http.asked)
+    assert first.endswith("/adaptationplans?limit=500&labelSelector=a%3Db%2Cc%2Fd%3De")
+    assert second == f"{first}&continue=next%2Fpage"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (404, NotFound),
+        (409, Conflict),
+        (400, Refused),
+        (403, Refused),
+        (422, Refused),
+        (429, ServerError),
+        (302, ServerError),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_with_the_servers_sentence(
+    server: Server, http: Answering, status: int, kind: type[ServerError]
+) -> None:
+    http.status, http.answer = status, json.dumps({"message": "because"}).encode()
+    with pytest.raises(kind, match="because") as error:
+        server.get(PLANS, "ns", "a")
+    assert type(error.value) is kind and error.value.status == status
+    assert http.calls == [("GET", "adaptationplans", status)] and len(http.asked) == 1, (
+        "nobody but the queue tries again"
+    )
+
+
+@pytest.mark.parametrize(("status", "answer", "wait"), [(0, b"", 0.0), (200, b"not JSON", 0.0), (200, b"{}", 0.6)])
+def test_an_answer_that_does_not_come_is_worth_another_try(
+    server: Server, http: Answering, status: int, answer: bytes, wait: float
+) -> None:
+    http.status, http.answer, http.wait = status, answer, wait
+    with pytest.raises(ServerError) as error:
+        server.get(PLANS, "ns", "a")
+    assert type(error.value) is ServerError and error.value.status == 0
+    http.status, http.answer, http.wait = 200, b'{"kind": "AdaptationPlan"}', 0.0
+    assert server.get(PLANS, "ns", "a") == {"kind": "AdaptationPlan"}, "the broken connection is not used again"
+
+
+def test_a_token_that_was_renewed_is_used(server: Server, http: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.get(PLANS, "ns", "a")
+    server._client.configuration.api_key = {"authorization": "Bearer second"}
+    server.get(PLANS, "ns", "a")
+    monkeypatch.setattr(module, "_RENEW_SECONDS", 0.0)
+    server._renew = 0.0
+    server.get(PLANS, "ns", "a")
+    assert [headers["authorization"] for _, _, headers, _ in http.asked] == [
+        "Bearer first",
+        "Bearer first",
+        "Bearer second",
+    ]
