@@ -15,7 +15,7 @@ from orrery.cli.failures import Exit
 from orrery.cli.options import Output
 from orrery.cli.prices import notes as price_notes
 from orrery.cli.reading import read_question
-from orrery.cli.screen import configuration, console, cost, facts, listing, quality, section, write
+from orrery.cli.screen import WORK, configuration, console, cost, facts, listing, quality, section, work_cells, write
 from orrery.local.facts import read_facts
 from orrery.local.publish import ordered, row_line
 from orrery.planning.advance import advance
@@ -132,6 +132,8 @@ def candidates(rows: list[ResultRow], currency: str) -> Any:
     entries = []
     for row in rows:
         name = f"{row.model} / {row.strategy}"
-        cells = [name, shown(row.quality), cost(row.total_cost), row.status.lower(), configuration(row.configuration)]
-        entries.append((cells, row.reason))
-    return listing(["model / strategy", "quality", money, "status", "configuration"], entries, right=[money])
+        cells = [name, shown(row.quality), cost(row.total_cost)]
+        cells += work_cells(row.accelerator_hours, row.adaptation_flops, row.serving_flops)
+        entries.append(([*cells, row.status.lower(), configuration(row.configuration)], row.reason))
+    columns = ["model / strategy", "quality", money, *WORK, "status", "configuration"]
+    return listing(columns, entries, right=[money, *WORK])

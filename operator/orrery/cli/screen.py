@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from orrery.api import yamltext
 from orrery.api.quantities import Interval
-from orrery.api.status import Choice, PlanStatus
+from orrery.api.status import Choice, CostForecast, PlanStatus
 from orrery.cli.options import Output
 from orrery.planning.reasons import amount
 
@@ -153,10 +154,11 @@ def answer(title: str, status: PlanStatus, horizon_days: int, budget: str, messa
                 f"{amount(float(c.total))} {currency} ({amount(float(c.lower))} to {amount(float(c.upper))}): "
                 f"{amount(float(c.adaptation))} to adapt, {amount(float(c.serving))} to serve {horizon_days} days",
             ),
-            ("why", best.message),
+            *compute(c, currency),
         ]
         if best.latency_milliseconds is not None:
-            lines.insert(4, ("latency", f"{figure(float(best.latency_milliseconds))} ms a request"))
+            lines.append(("latency", f"{figure(float(best.latency_milliseconds))} ms a request"))
+        lines.append(("why", best.message))
     else:
         lines = [("answer", message or "nothing can be recommended")]
     parts.append(Padding(facts(lines + spending(status, budget)), (1, 0, 0, 2)))
@@ -165,12 +167,40 @@ def answer(title: str, status: PlanStatus, horizon_days: int, budget: str, messa
     return Group(*parts)
 
 
+def compute(cost: CostForecast, currency: str) -> list[tuple[str, str]]:
+    """What the money is for, since prices drift and work does not; and what a right answer costs."""
+    lines = []
+    if cost.accelerator_hours is not None:
+        once, served = float(cost.adaptation_flops or 0), float(cost.serving_flops or 0)
+        lines.append(
+            (
+                "compute",
+                f"{figure(float(cost.accelerator_hours))} accelerator-hours, {operations(once + served)}: "
+                f"{operations(once)} to adapt, {operations(served)} to serve",
+            )
+        )
+    if cost.cost_of_pass is not None:
+        lines.append(("cost of pass", f"{amount(float(cost.cost_of_pass))} {currency} per right answer"))
+    return lines
+
+
+def operations(value: float | None) -> str:
+    """Floating-point operations, such as 1.2e+15 FLOPs.
+
+    >>> operations(1.23e15), operations(0)
+    ('1.2e+15 FLOPs', 'no FLOPs')
+    """
+    return f"{value:.1e} FLOPs" if value else "no FLOPs"
+
+
 def spending(status: PlanStatus, budget: str) -> list[tuple[str, str]]:
     """What probing cost, in money and time, against the budget and the exhaustive search."""
     spend, done = status.spend, status.progress
     if spend is None:
         return []
     text = f"{amount(float(spend.cost))} {spend.currency} of {budget}, {figure(float(spend.accelerator_seconds))} s"
+    if spend.flops:
+        text += f", {operations(float(spend.flops))}"
     if spend.exhaustive_cost:
         text += f"; measuring every candidate in full: {amount(float(spend.exhaustive_cost))} {spend.currency}"
         if spend.saved_percent is not None and spend.saved_percent > 0:
@@ -190,6 +220,19 @@ def alternatives(status: PlanStatus) -> RenderableType:
     for rival in status.alternatives:
         q, pairs = rival.quality, [(p.name, p.value) for p in rival.configuration]
         forecast = quality(float(q.predicted), float(q.lower), float(q.upper))
-        row = [name_of(rival), forecast, amount(float(rival.cost.total)), configuration(pairs)]
+        work = work_cells(rival.cost.accelerator_hours, rival.cost.adaptation_flops, rival.cost.serving_flops)
+        row = [name_of(rival), forecast, amount(float(rival.cost.total)), *work, configuration(pairs)]
         entries.append((row, rival.rejected_because))
-    return listing(["model / strategy", "quality", money, "configuration"], entries, right=[money])
+    return listing(["model / strategy", "quality", money, *WORK, "configuration"], entries, right=[money, *WORK])
+
+
+#: Columns beside money.
+WORK = ["hours", "FLOPs"]
+
+
+def work_cells(
+    hours: Decimal | float | None, adaptation: Decimal | float | None, serving: Decimal | float | None
+) -> list[str]:
+    """Accelerator-hours, and FLOPs of adapting and serving together, as the columns ``WORK``."""
+    flops = float(adaptation or 0) + float(serving or 0)
+    return ["-" if hours is None else figure(float(hours)), f"{flops:.1e}" if flops else "-"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from orrery.api.plan import Goal
 from orrery.api.quantities import Interval
 from orrery.laws.posterior import Z90
+from orrery.planning.reasons import amount
 from orrery.planning.types import ResultRow
 
 _DRAWS = 4_000
+#: Longest name that is shown whole in a sentence.
+_LONG = 120
 _RANK = {"Recommended": 0, "Alternative": 1}
 
 
@@ -80,6 +84,76 @@ def break_even(a: CostLine, b: CostLine) -> BreakEven:
         return BreakEven(early, late, requests, None, None, len(crossing) / _DRAWS)
     lower, upper = np.quantile(crossing, [0.05, 0.95])
     return BreakEven(early, late, requests, float(lower), float(upper), len(crossing) / _DRAWS)
+
+
+def as_document(found: BreakEven) -> dict[str, Any]:
+    """For programs; requests are those from which on ``late`` is the cheaper one."""
+    return {
+        "early": found.early.row.candidate,
+        "late": found.late.row.candidate,
+        "requests": found.requests,
+        "lower": found.lower,
+        "upper": found.upper,
+        "share": found.share,
+    }
+
+
+def sentences(
+    found: BreakEven,
+    requests: float,
+    currency: str,
+    plain: Callable[[str], str] = str,
+    strong: Callable[[str], str] = str,
+) -> str:
+    """From how many requests on the better candidate of one kind is cheaper than that of the other.
+
+    ``plain`` and ``strong`` make what is written fit for where it is shown.
+    """
+    early, late = found.early, found.late
+    names = strong(plain(_cut(label(early.row)))), strong(plain(_cut(label(late.row))))
+    if found.requests is None:
+        more = amount(max(late.once.median - early.once.median, 0.0))
+        text = (
+            f"{names[0]} stays cheaper than {names[1]} however many requests come: it costs {more} {plain(currency)} less "
+            "at the start and no more a request."
+        )
+        if found.share > 0.05:
+            text += f" Within the uncertainty they cross in {found.share:.0%} of the draws."
+    else:
+        inside = "within" if found.requests <= requests else "beyond"
+        width = (
+            f" (90 %: {_count(found.lower)} to {_count(found.upper)})"
+            if found.lower is not None and found.upper is not None
+            else ""
+        )
+        text = (
+            f"From {strong(f'{_count(found.requests)} requests')}{width} on, {names[1]} is cheaper than {names[0]}; "
+            f"that is {inside} the {_count(requests)} requests of the plan."
+        )
+        if found.share < 0.95:
+            text += f" In {1 - found.share:.0%} of the draws they never cross."
+    for line in (early, late):
+        if line.row.status == "Rejected":
+            text += f" {plain(_cut(label(line.row)))} does not meet the objective: {plain(line.row.reason)}."
+    return text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def words(row: ResultRow) -> str:
+    """A configuration for a person."""
+    return ", ".join(f"{name} {value}" for name, value in row.configuration)
+
+
+def label(row: ResultRow) -> str:
+    """A candidate in a few words."""
+    return f"{row.model} / {row.strategy}" + (f" ({words(row)})" if row.configuration else "")
 
 
 def _order(row: ResultRow, goal: Goal) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from orrery.api.quantities import Interval
 from orrery.api.status import PlanStatus
 from orrery.api.task import Direction
 from orrery.planning.types import ResultRow
-from orrery.report.break_even import BreakEven, CostLine
+from orrery.report.break_even import BreakEven, CostLine, label, words
 from orrery.report.curves import Curve, Curves
 
 
@@ -90,16 +90,6 @@ def columns(rows: Sequence[ResultRow], frontier: set[str]) -> dict[str, Any]:
 def flops(row: ResultRow) -> float:
     """Floating-point operations of adapting and serving."""
     return (row.adaptation_flops or 0.0) + (row.serving_flops or 0.0)
-
-
-def words(row: ResultRow) -> str:
-    """A configuration for a person."""
-    return ", ".join(f"{name} {value}" for name, value in row.configuration)
-
-
-def label(row: ResultRow) -> str:
-    """A candidate in a few words."""
-    return f"{row.model} / {row.strategy}" + (f" ({words(row)})" if row.configuration else "")
 
 
 def _curve(curve: Curve) -> dict[str, Any]:

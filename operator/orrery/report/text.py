@@ -13,8 +13,8 @@ from orrery.api.status import PlanStatus, Recommendation
 from orrery.costs.prices import OLD_AFTER_DAYS
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
-from orrery.report.break_even import BreakEven
-from orrery.report.data import flops, label, words
+from orrery.report.break_even import BreakEven, sentences, words
+from orrery.report.data import flops
 
 #: Longest text of one's own that is shown whole in a sentence.
 _LONG = 120
@@ -87,37 +87,7 @@ def break_even(crossing: BreakEven | None, requests: float, currency: str) -> st
     """From how many requests on the better candidate of one kind is cheaper than that of the other."""
     if crossing is None:
         return "<p>There is no pair of a trained and an untrained candidate with costs to compare.</p>"
-    early, late = crossing.early, crossing.late
-    names = f"<b>{short(label(early.row))}</b>", f"<b>{short(label(late.row))}</b>"
-    if crossing.requests is None:
-        more = amount(max(late.once.median - early.once.median, 0.0))
-        text = (
-            f"{names[0]} stays cheaper than {names[1]} however many requests come: it costs {more} {escape(currency)} "
-            "less at the start and no more a request."
-        )
-        if crossing.share > 0.05:
-            text += f" Within the uncertainty they cross in {crossing.share:.0%} of the draws."
-    else:
-        inside = "within" if crossing.requests <= requests else "beyond"
-        width = (
-            f" (90 %: {_count(crossing.lower)} to {_count(crossing.upper)})"
-            if crossing.lower is not None and crossing.upper is not None
-            else ""
-        )
-        text = (
-            f"From <b>{_count(crossing.requests)} requests</b>{width} on, {names[1]} is cheaper than {names[0]}; "
-            f"that is {inside} the {_count(requests)} requests of the plan."
-        )
-        if crossing.share < 0.95:
-            text += f" In {1 - crossing.share:.0%} of the draws they never cross."
-    low = [line for line in (early, late) if line.row.status == "Rejected"]
-    for line in low:
-        text += f" {short(label(line.row))} does not meet the objective: {escape(line.row.reason)}."
-    return f"<p>{text}</p>"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    return f"<p>{sentences(crossing, requests, currency, escape, '<b>{}</b>'.format)}</p>"
 
 
 def table(rows: Sequence[ResultRow], currency: str) -> str:

@@ -42,3 +42,15 @@ def test_words_that_name_one_show_it(state: Path, capsys: pytest.CaptureFixture[
 def test_words_that_name_none_are_answered_with_names(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(state, "prayer", None, Output.TABLE) == 2
     assert "error: 'prayer' matches no candidate: write one of\n  " in capsys.readouterr().err
+
+
+def test_everything_names_the_break_even_and_the_work_beside_the_money(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(state, None, None, Output.JSON) == 0
+    found = json.loads(capsys.readouterr().out)["breakEven"]
+    assert {found["early"].split("/")[1][:4], found["late"].split("/")[1][:4]} == {"zero", "lora"}
+    assert explain(state, None, None, Output.TABLE) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "break-even" in shown and "cheaper than" in shown and "<b>" not in shown
+    assert "cost USD hours FLOPs status configuration" in shown
