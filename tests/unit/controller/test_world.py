@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -177,13 +178,13 @@ def test_the_spec_of_a_probe_is_read_once_and_again_when_the_server_says_that_it
         body = probe(version)
         body["metadata"] = {k: v for k, v in body["metadata"].items() if k != "generation"}
         body["metadata"] |= {} if generation is None else {"generation": generation}
-        body["spec"]["accelerator"] = f"a{generation}"
+        body["spec"]["accelerator"] = f"a{generation or 0}"
         body["status"]["attempts"][0]["phase"] = phase
         world.put(PROBES, body)
         found = world.probe(("ns", name))
         assert found is not None and found.body["metadata"]["resourceVersion"] == str(version)
-        assert found.spec.accelerator == f"a{generation}" and found.status.attempts[0].phase == phase
+        assert found.spec.accelerator == f"a{generation or 0}" and found.status.attempts[0].phase == phase
         seen.append(found.spec)
-    assert [a is b for a, b in zip(seen, seen[1:], strict=False)] == [True, False, False]
+    assert [a is b for a, b in pairwise(seen)] == [True, False, False]
     world.put(PROBES, probe(5) | {"status": {"attempts": "none"}})
     assert world.probe(("ns", name)) is None, "not one of ours any more"
