@@ -84,7 +84,7 @@ def _without_controllers(request: pytest.FixtureRequest) -> bool:
     return "api_server" in names and not {"cluster", "own_cluster", "simulating"} & names
 
 
-def _wait_for_default_account(core: client.CoreV1Api, namespace: str, seconds: float = 20) -> None:
+def _wait_for_default_account(core: client.CoreV1Api, namespace: str, seconds: float = 120) -> None:
     """A Pod that comes before its namespace's default ServiceAccount is refused; a controller makes the account a moment later."""
     deadline = time.monotonic() + seconds
     while True:

@@ -25,6 +25,17 @@ SIMULATED = {"orrery.dev/simulated": "true"}
 IMAGE = "orrery/simulated:test"
 
 
+#: The operator, with less time before a reservation without a Job is given back: here no request is that long on its way.
+SOONER = """
+import sys
+from orrery.cli import main
+from orrery.controller import attempts
+attempts.VOID_SECONDS = {}
+sys.argv = ["orrery", "operator"]
+main.run()
+"""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -34,7 +45,10 @@ def free_port() -> int:
 class Operator:
     """``orrery operator`` as a process of its own; killed at the end of the ``with``."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, **environment: str) -> None:
+    def __init__(self, kubeconfig: Path, folder: Path, void_seconds: float | None = None, **environment: str) -> None:
+        self.command = [sys.executable, "-m", "orrery.cli.main", "operator"]
+        if void_seconds is not None:
+            self.command[1:] = ["-c", SOONER.format(void_seconds)]
         self.metrics_port, self.health_port = free_port(), free_port()
         self.log = folder / f"operator-{uuid.uuid4().hex[:6]}.log"
         self.environment = {
@@ -55,7 +69,7 @@ class Operator:
     def start(self, wait: bool = True) -> Operator:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "orrery.cli.main", "operator"],
+                self.command,
                 env=self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         if wait:
@@ -247,6 +261,11 @@ def conditions(plan: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     """Status, reason and message by condition."""
     listed = (plan.get("status") or {}).get("conditions") or []
     return {c["type"]: (c["status"], c["reason"], c.get("message", "")) for c in listed}
+
+
+def stalled(found: dict[str, Any]) -> dict[str, Any] | None:
+    """The plan, once it says that it is stalled."""
+    return found if conditions(found).get("Stalled", ("",))[0] == "True" else None
 
 
 def kstatus(found: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def sampled(space: Namespace) -> Iterator[list[tuple[Decimal, Decimal]]]:
             status = told(space)
             account = Decimal(status.get("spent", "0")) + Decimal(status.get("reserved", "0"))
             seen.append((committed(space), account))
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -165,7 +165,7 @@ def test_an_operator_that_is_killed_over_and_over_keeps_the_account(
     space.prices("budgets")
     budget(space, maxProbeCost="0.04")
     own = {"ORRERY_OWN_NAMESPACE": space.namespace, "ORRERY_NAMESPACE": space.namespace, "ORRERY_LEASE_SECONDS": "3"}
-    running = Operator(simulating.kubeconfig, tmp_path, **own)
+    running = Operator(simulating.kubeconfig, tmp_path, void_seconds=20, **own)
     with sampled(space) as seen:
         for i in range(4):
             other = {"dataset": {"source": {"huggingFace": {"repo": "sim/data", "revision": f"k{i}"}}}}

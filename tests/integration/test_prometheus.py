@@ -61,6 +61,22 @@ def test_thresholds_are_the_charts_values() -> None:
     assert all(part in text for part in ("prediction_error) > 0.25", "ratio1h > 0.75", "budget > 0.5", "for: 2h"))
 
 
+def paid(space: Namespace) -> dict[str, float]:
+    """What each plan has cost, by its status."""
+    found = {}
+    for name in ("answered", "confirmed", "failing"):
+        status = space.plan(name)["status"]
+        confirmation = status.get("confirmation", {}).get("spent", "0")
+        found[name] = float(Decimal(status["spend"]["cost"]) + Decimal(confirmation))
+    return found
+
+
+def recorded(prometheus: Prometheus, space: Namespace) -> dict[str, float]:
+    """The same, as the rules have it."""
+    found = prometheus.ask(f'namespace_plan:orrery_plan_spent:max{{namespace="{space.namespace}"}} > 0')
+    return {series["metric"]["plan"]: round(float(series["value"][1]), 9) for series in found}
+
+
 @pytest.fixture(scope="module")
 def scraped(simulating: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, Namespace]]:
     """Prometheus before an operator with a plan of the team search, one that was confirmed, one whose probes fail, one stalled."""
@@ -84,8 +100,10 @@ def scraped(simulating: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
             space.apply(plan("stalled", prices="nowhere"))
             for name in ("answered", "confirmed", "failing", "stalled"):
                 space.settled(name, 120)
-            # what the last attempt brought has been scraped and evaluated
-            time.sleep(5)
+            until(
+                lambda: recorded(prometheus, space) == paid(space), 30, what="what the last attempt brought is recorded"
+            )
+            time.sleep(2)  # and so is what follows from it
             yield prometheus, space
         core.delete_namespace(space.namespace)
 
@@ -100,13 +118,14 @@ def filled_in(expression: str) -> str:
 
 def test_every_panel_has_data(scraped: tuple[Prometheus, Namespace]) -> None:
     prometheus, _ = scraped
-    empty = {}
-    for panel in panels_of_the_dashboard():
-        for target in panel["targets"]:
-            found = prometheus.ask(filled_in(target["expr"]))
-            if not any(math.isfinite(float(series["value"][1])) for series in found):
-                empty[panel["title"]] = target["expr"]
-    assert empty == {}
+    asked = {target["expr"]: panel["title"] for panel in panels_of_the_dashboard() for target in panel["targets"]}
+
+    def shown(expression: str) -> bool:
+        found = prometheus.ask(filled_in(expression))
+        return any(math.isfinite(float(series["value"][1])) for series in found)
+
+    for expression, title in asked.items():
+        until(lambda e=expression: shown(e), 5, what=f"the panel {title!r} shows something: {expression}")
 
 
 QUERIES = [block for page in pages() for block in blocks(page) if block.language == "promql"]
@@ -130,12 +149,9 @@ def test_money_in_prometheus_is_the_money_of_the_plans(scraped: tuple[Prometheus
         f'{{namespace="{space.namespace}"}}[10m]))'
     )
 
-    def cost(name: str) -> float:
-        status = space.plan(name)["status"]
-        return float(Decimal(status["spend"]["cost"]) + Decimal(status.get("confirmation", {}).get("spent", "0")))
-
+    cost = paid(space)
     found = {series["metric"].get("label_team", ""): float(series["value"][1]) for series in prometheus.ask(expression)}
-    assert found == pytest.approx({"search": cost("answered"), "": cost("failing") + cost("confirmed")}, rel=1e-9)
+    assert found == pytest.approx({"search": cost["answered"], "": cost["failing"] + cost["confirmed"]}, rel=1e-9)
     assert found["search"] > 0 and found[""] > 0
     (now,) = prometheus.ask(
         f'namespace_label_team_year_month:orrery_plan_spent:increase{{label_team="search",namespace="{space.namespace}"}}'

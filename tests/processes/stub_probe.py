@@ -47,6 +47,8 @@ def main(spec_path, report_path):
     first = attempt == 1
     if behaviour == "slow":
         time.sleep(float(os.environ.get("STUB_SECONDS", "0.3")))
+    while behaviour == "gate" and not Path(os.environ["STUB_GATE"]).exists():
+        time.sleep(0.02)
     if behaviour in ("half-then-hang", "half-then-crash", "half-then-killed"):
         report["trials"] = [result(spec["trials"][0])]
         write()
