@@ -4,13 +4,12 @@
     python -m tests.benchmarks.measure_retrieved --archive bigbench-1.0.0.tar.gz [--task TASK ...] [--seconds N]
 
 On five of the six grids retrieval brings nothing, on the sixth everything; what tells the two apart cannot be learned from
-one task. These have examples whose neighbours share their label rarely, half of the time, mostly and nearly always. Three
-are builtin tasks; the others are further files of the same archive, and two are made of its files: of which language, or about
-which of four matters, a review's sentence is.
+one task. On these seven neighbours share their label in 42 to 97 % of cases. One is a builtin task, four are further files of
+the same archive, and two are made of its files: of which language, or about which of four matters, a review's sentence is.
 
 Results go to ``tests/benchmarks/measured/retrieved/curves.csv`` after every curve, and what is there is not measured again.
-Model, scoring and retrieval are those of ``InContext``; at most 120 evaluation items, seed 0. Only the
-first two go on to sixteen demonstrations, whose prompts cost four times the rest of the curve.
+Model, scoring and retrieval are those of ``InContext``; at most 120 evaluation items, seed 0. Only the first two go on to
+sixteen demonstrations, whose prompts cost four times the rest of the curve. 17 CPU-minutes.
 """
 
 from __future__ import annotations
@@ -47,8 +46,6 @@ BUILTIN: dict[str, tuple[str, str, tuple[int, ...]]] = {
         "Sentence: {input}\nSentiment:",
         (0, 1, 4),
     ),
-    "logical_fallacy_detection": ("Is each argument valid?", "{input}\nAnswer:", (0, 1, 4)),
-    "social_support": ("Say whether each reply is supportive.", "Reply: {input}\nTone:", (0, 1, 4)),
 }
 
 #: Task made of the archive: instruction, form of a request, shots, and its files with the label of their rows (none: their

@@ -3,11 +3,12 @@
 A language model that is shown examples like the request largely gives their answer, so the share of examples whose label
 their nearest others vote for is a reading of the score with retrieved demonstrations, at any number of them::
 
-    logit score(k) = logit vote + offset + error,   error ~ N(0, sd^2 + excess^2 + miss^2),   k > 0
+    logit score(k) = logit vote + offset + error,   error ~ N(0, sd^2 + excess^2),   k > 0
 
 Offset and sd are learned from measured tasks, never the plan's own. ``excess`` is how far (logit) the model without
-demonstrations is above the vote already: then it knows more than the neighbours tell and need not follow them. ``miss`` is how
-far the scores that were measured with retrieved demonstrations are from the vote: it was wrong there, and may be elsewhere.
+demonstrations is above the vote already: then it knows more than the neighbours tell and need not follow them. Few tasks
+leave the sd uncertain, which makes the error's tails those of Student's t: where scores that were measured with retrieved
+demonstrations miss the vote by much, it is believed less at other numbers of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from orrery.laws.posterior import Link
 
 #: Demonstrations at which the vote is read: it says that a curve is there from the first one to the last, not how it gets there.
 READ_AT = (1, 16)
+
+#: Degrees of freedom of the error. With 2 to 5, curves left out are forecast alike; without tails a vote that was wrong once is
+#: believed again.
+DEGREES = 5.0
 
 #: Learning starts from as many tasks as this, on which the vote was the score give or take START_SD (logit).
 PSEUDO_TASKS, START_SD = 2.0, 0.6
@@ -64,7 +69,9 @@ def pseudo_scores(
     expected = at + error.offset
     score = float(Link.LOGIT.inverse(expected))
     miss = 0.0 if shown is None else shown - expected
-    variance = error.sd**2 + max(zero_shot - at, 0.0) ** 2 + miss**2
+    # the expected variance of a t-distributed error that was seen once
+    scale = max(error.sd**2, (DEGREES * error.sd**2 + miss**2) / (DEGREES + 1))
+    variance = scale + max(zero_shot - at, 0.0) ** 2
     items = 1 / (variance * score * (1 - score)) / len(READ_AT)
     return [(k, score, items) for k in READ_AT] if items >= 1 else []
 
