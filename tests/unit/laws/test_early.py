@@ -84,3 +84,12 @@ def test_the_smallest_pools(losses: list[list[float]]) -> None:
 def test_bad_input_is_a_sentence(call: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         call()  # type: ignore[operator]
+
+
+def test_two_runs_that_went_on_do_not_say_what_parameters_are_worth() -> None:
+    first = np.linspace(1.0, 1.6, 12)
+    parameters = 10.0 ** np.tile([5.0, 7.0], 6)
+    second = np.full(12, np.nan)
+    second[:2] = first[:2] - [0.30, 0.34]  # the larger one fell a little more
+    found = early.forecast(np.stack([first, second], axis=1), parameters=parameters).mean
+    assert (np.diff(found[2:]) > 0).all(), "those who stopped keep their order"
