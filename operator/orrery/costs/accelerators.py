@@ -23,6 +23,11 @@ class AcceleratorFacts:
     bandwidth: float
     known: bool
 
+    @property
+    def is_host(self) -> bool:
+        """Whether work shares the memory of its process, libraries and heap included, as on a CPU."""
+        return self.name == "cpu"
+
 
 #: name: (peak TFLOP/s, GiB, GB/s)
 _CATALOGUE: dict[str, tuple[float, float, float]] = {

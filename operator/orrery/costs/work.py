@@ -25,6 +25,8 @@ class Work:
     request_flops: Array  #: prefill and decode of one request
     adaptation_memory: Array  #: bytes at the peak of training; 0 when nothing is trained
     serving_memory: Array  #: bytes to serve one request at a time
+    #: bytes that a process which trains on a CPU has resident at its peak (``memory.process_memory``); None: nothing is trained
+    process_memory: Array | None = None
     #: FLOPs of one trained token times the training's ``throughput.counted_passes``; None: not counted
     pass_flops: Array | None = None
     request_shared_tokens: Array | None = (

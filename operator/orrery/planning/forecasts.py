@@ -172,7 +172,6 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
         lengths = answer_lengths(known.evidence.get(group.model.name, ()), group.plugin.type)
         output = lengths.mean if lengths is not None else _float(spec.workload.output_tokens)
         work = group.plugin.work(view, _float(spec.workload.input_tokens), output)
-        needed = memory_of(work).needed
         always = _always_rejected(group, known, gate_context(group, work, facts))
         for a, accelerator in enumerate(clock.accelerators):
             rows = space.rows(g, a)
@@ -184,12 +183,13 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
             for key, p in (("a", costs.adaptation), ("s", costs.serving), ("t", costs.total), ("l", costs.latency)):
                 out[f"{key}_mean"][rows], out[f"{key}_sd"][rows] = p.mean, p.sd
             out["a_flops"][rows], out["s_flops"][rows] = work.adaptation_flops, work.request_flops * requests
-            out["hours"][rows], out["memory"][rows] = hours, needed if facts is not None else 0.0
+            out["hours"][rows], out["memory"][rows] = (
+                hours,
+                memory_of(work, accelerator).needed if facts is not None else 0.0,
+            )
             verdicts = (
                 always,
-                gate_measured(
-                    group, work, known.evidence.get(group.model.name, ()), accelerator.name, facts is not None
-                ),
+                gate_measured(group, work, known.evidence.get(group.model.name, ()), accelerator, facts is not None),
                 gate_memory(group, work, facts, accelerator),
             )
             rejected[rows] = _first(verdicts)

@@ -40,10 +40,10 @@ class Memory:
     training: NDArray[np.bool_]  #: whether the peak is in training
 
 
-def memory_of(work: Work) -> Memory:
-    """The larger of training and serving."""
-    training = work.adaptation_memory > work.serving_memory
-    return Memory(np.maximum(work.adaptation_memory, work.serving_memory), training)
+def memory_of(work: Work, accelerator: AcceleratorFacts) -> Memory:
+    """The larger of training and serving; on a CPU the whole process that trains counts."""
+    trained = work.process_memory if accelerator.is_host and work.process_memory is not None else work.adaptation_memory
+    return Memory(np.maximum(trained, work.serving_memory), trained > work.serving_memory)
 
 
 def gate_memory(group: CandidateGroup, work: Work, facts: ModelFacts | None, accelerator: AcceleratorFacts) -> Reasons:
@@ -51,7 +51,7 @@ def gate_memory(group: CandidateGroup, work: Work, facts: ModelFacts | None, acc
     reasons: Reasons = np.full(group.size, None, dtype=object)
     if facts is None or accelerator.memory_bytes is None:
         return reasons
-    memory = memory_of(work)
+    memory = memory_of(work, accelerator)
     # a guess from the number of parameters alone rejects only what its lower bound rejects (90 %, one-sided)
     surely = memory.needed if shape_known(facts) else memory.needed * np.exp(-1.2816 * memory_sd(facts))
     for i in np.flatnonzero(surely > accelerator.memory_bytes):
@@ -59,10 +59,11 @@ def gate_memory(group: CandidateGroup, work: Work, facts: ModelFacts | None, acc
         frozen = group.plugin.training
         if memory.training[i] and frozen is not None:
             weights = float(training_memory(facts, frozen, 0, 0, 0)) / GIB
-            parts = f"frozen weights {weights:.1f} + trained weights, optimizer and activations {needed - weights:.1f}"
+            process = " and its process" if accelerator.is_host else ""
+            parts = f"frozen weights {weights:.1f} + trained weights, optimizer, activations{process} {needed - weights:.1f}"
             if frozen is Training.FULL:
                 optimizer = float(training_memory(facts, frozen, facts.parameters, 0, 0)) / GIB
-                parts = f"weights and optimizer {optimizer:.1f} + activations {needed - optimizer:.1f}"
+                parts = f"weights and optimizer {optimizer:.1f} + activations{process} {needed - optimizer:.1f}"
             what = "training"
         else:
             weights = BYTES[group.model.precision] * facts.parameters / GIB
@@ -89,11 +90,11 @@ def gate_context(group: CandidateGroup, work: Work, facts: ModelFacts | None) ->
 
 
 def gate_measured(
-    group: CandidateGroup, work: Work, evidence: Sequence[Evidence], accelerator: str, facts_known: bool
+    group: CandidateGroup, work: Work, evidence: Sequence[Evidence], accelerator: AcceleratorFacts, facts_known: bool
 ) -> Reasons:
     """Rejections by what probes ran into: out of memory (and whatever needs as much), unsupported, diverged."""
     reasons: Reasons = np.full(group.size, None, dtype=object)
-    memory = memory_of(work).needed
+    memory = memory_of(work, accelerator).needed
     for e in evidence:
         direct = e.trial.fidelity.method is Method.DIRECT
         if e.trial.strategy != group.plugin.type or e.result.outcome is Outcome.MEASURED or not direct:
@@ -108,15 +109,15 @@ def gate_measured(
                 hit if group.plugin.training is None else everyone,
                 f"{group.plugin.type} does not run here{said}",
             )
-        elif e.result.outcome is Outcome.OUT_OF_MEMORY and e.accelerator == accelerator:
-            _fill(reasons, hit, f"ran out of memory on {accelerator} when it was probed{said}")
+        elif e.result.outcome is Outcome.OUT_OF_MEMORY and e.accelerator == accelerator.name:
+            _fill(reasons, hit, f"ran out of memory on {accelerator.name} when it was probed{said}")
             if facts_known and hit.any():
                 more = memory >= memory[hit].min()
                 _fill(
                     reasons,
                     more,
                     f"needs at least the {memory[hit].min() / GIB:.1f} GiB with which another configuration "
-                    f"ran out of memory on {accelerator}",
+                    f"ran out of memory on {accelerator.name}",
                 )
         elif e.result.outcome is Outcome.DIVERGED:
             _fill(reasons, hit, f"diverged when it was probed on {e.trial.fidelity.training_examples} examples{said}")

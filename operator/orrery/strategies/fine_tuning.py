@@ -12,7 +12,7 @@ from orrery.api.models import Architecture, Model, Precision
 from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, inference_flops, training_flops
-from orrery.costs.memory import adapter_parameters, training_memory
+from orrery.costs.memory import adapter_parameters, process_memory, training_memory
 from orrery.costs.throughput import counted_passes
 from orrery.costs.work import Work
 from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
@@ -198,7 +198,7 @@ class FineTuning:
         length = dataset.input + dataset.output
         sizes = self.full_sizes(group)
         epochs = self._numbers(group, "epochs", 1.0)
-        examples = sizes * passes(sizes, epochs)
+        examples, steps = sizes * passes(sizes, epochs), update_steps(sizes, epochs)
         prompt = np.full(group.size, counts.input)
         if self.training is Training.FULL:
             trained: Array = np.full(group.size, float(facts.parameters))
@@ -212,6 +212,7 @@ class FineTuning:
             request_output_tokens=np.full(group.size, counts.output),
             request_flops=request_flops(group, prompt, counts),
             adaptation_memory=np.broadcast_to(memory, (group.size,)),
+            process_memory=process_memory(facts, self.training, trained, np.ceil(examples / steps), length),
             pass_flops=self._passed(group, sizes, epochs),
             serving_memory=serving_bytes(group, prompt, counts),
         )

@@ -170,6 +170,29 @@ def test_memory_gate_says_its_arithmetic() -> None:
     assert plain.reason.startswith("serving needs 17.9 GiB (weights 14.9 + ")
 
 
+def test_on_a_cpu_the_process_that_trains_counts() -> None:
+    # SmolLM2-135M in full peaks at 3.0 GiB alone (docs/benchmarks/costs.md), its weights and their state at 2.3
+    sizes = {
+        "layers": 30,
+        "hiddenSize": 576,
+        "heads": 9,
+        "kvHeads": 3,
+        "intermediateSize": 1536,
+        "vocabularySize": 49_152,
+    }
+    trained = [{"name": "full", "type": "FullFineTuning"}, {"name": "lora", "type": "LoRA"}]
+    reasons = {}
+    for name in ("cpu", "tiny"):
+        accelerators = [{"name": name, "memory": "2560Mi"}]
+        plan = small(
+            models=[model("m", parameters=134_515_008, **sizes)], strategies=trained, accelerators=accelerators
+        )
+        rows = advance(plan, [], make_prices(**{name: "0.1"}), Facts(task=World().task_facts)).rows
+        reasons |= {(name, r.type): r.reason for r in rows if r.gated}
+    assert set(reasons) == {("cpu", "FullFineTuning")}
+    assert "GiB (weights and optimizer 2.3 + activations and its process 1.0)" in reasons["cpu", "FullFineTuning"]
+
+
 def test_prompts_longer_than_the_model_reads_are_rejected() -> None:
     plan = small(models=[model("small", contextLength=200)], strategies=[{"name": "icl", "type": "InContext"}])
     step = advance(plan, [], PRICES, Facts(task=World().task_facts))

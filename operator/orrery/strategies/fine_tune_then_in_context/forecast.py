@@ -184,6 +184,7 @@ class FineTuneThenInContext:
             adaptation_flops=training.adaptation_flops,
             adaptation_tokens=training.adaptation_tokens,
             adaptation_memory=training.adaptation_memory,
+            process_memory=training.process_memory,
             pass_flops=training.pass_flops,
         )
 
