@@ -14,6 +14,8 @@ pytestmark = pytest.mark.e2e
 LOCAL = [
     page for page in every_page() if any(b.language == "sh" and not b.words and not b.not_run for b in blocks(page))
 ]
+#: Run one after the other in the folder where the quickstart's plan was answered.
+ANSWERED = [page for page in every_page() if any(b.language == "sh" and b.words == ("answered",) for b in blocks(page))]
 PLUGIN = [page for page in every_page() if any(b.language == "sh" and b.words == ("plugin",) for b in blocks(page))]
 
 
@@ -24,6 +26,8 @@ def test_commands_on_this_machine(builtin_assets, page, tmp_path):
         assert (tmp_path / "report.html").stat().st_size > 50_000 and '"phase"' in (
             tmp_path / "answer.json"
         ).read_text()
+        for other in ANSWERED:
+            assert pages.run(other, tmp_path, ("answered",), {}) > 0
 
 
 @pytest.mark.parametrize("page", PLUGIN, ids=lambda page: str(page.relative_to(ROOT)))
@@ -34,4 +38,9 @@ def test_commands_with_the_example_strategy_installed(builtin_assets, page, tmp_
 
 def test_the_pages_are_there():
     assert {page.name for page in LOCAL} >= {"quickstart.md", "watching.md"}
+    assert {str(page.relative_to(ROOT)) for page in ANSWERED} >= {
+        "README.md",
+        "docs/report.md",
+        "docs/concepts/render.md",
+    }
     assert [page.name for page in PLUGIN] == ["adding-a-strategy.md"]
