@@ -38,6 +38,7 @@ from orrery.costs.forecast import requests_over_horizon
 from orrery.local.files import StateError
 from orrery.local.publish import PLAN, PRICES, ordered, read_rows, read_status, row_line
 from orrery.local.store import Store
+from orrery.planning.fleet import fleet_of_answer
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.break_even import as_document, compare, cost_lines, sentences
@@ -85,7 +86,7 @@ def show(
         if (crossing := compare(cost_lines(rows, plan.spec.objective.goal, requests))) is not None:
             document["breakEven"] = as_document(crossing)
             parts.append(section("break-even", Text(sentences(crossing, requests, currency))))
-        if (mix := fleet.of_answer(plan, prices, records)) is not None:
+        if (mix := fleet_of_answer(plan, prices, records)) is not None:
             document["fleet"] = fleet.as_document(mix, plan, currency)
             parts.append(section("cheapest mix of accelerators", fleet.as_table(mix, plan, currency)))
         write(document, output, Group(*parts))

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orrery.api.plan import AdaptationPlan
-from orrery.api.pricelist import PriceList
 from orrery.cli.screen import figure, listing
-from orrery.planning.advance import assess
-from orrery.planning.fleet import Fleet, fleet
-from orrery.planning.types import ProbeRecord
-
-_DAY = 24.0
-
-
-def of_answer(plan: AdaptationPlan, prices: PriceList, records: Sequence[ProbeRecord]) -> Fleet | None:
-    """The mix for what the records answer; None where there is nothing to mix."""
-    if len(plan.spec.accelerators) < 2 or plan.spec.objective.max_latency_milliseconds is None:
-        return None
-    return fleet(plan, prices, assess(plan, records, prices))
+from orrery.planning.fleet import Fleet
 
 
 def as_document(found: Fleet, plan: AdaptationPlan, currency: str) -> dict[str, Any]:
@@ -71,10 +58,4 @@ def as_table(found: Fleet, plan: AdaptationPlan, currency: str) -> RenderableTyp
     table = listing(head, rows, right=head[1:])
     if found.mix is None:
         return Group(table, Text(f"no mix: {found.problem}"))
-    days = plan.spec.workload.horizon_days
-    total = found.mix.price_per_hour * _DAY * days
-    said = (
-        f"{figure(found.mix.price_per_hour)} {currency} an hour, {figure(total)} {currency} over {days} days of standing by, "
-        f"for answers within {plan.spec.objective.max_latency_milliseconds} ms at the peak"
-    )
-    return Group(table, Text(said))
+    return Group(table, Text(found.sentence(plan.spec, currency)))

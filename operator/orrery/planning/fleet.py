@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from orrery.api.plan import AdaptationPlan
+from orrery.api.plan import AdaptationPlan, PlanSpec
 from orrery.api.pricelist import PriceList
 from orrery.api.task import TaskType
 from orrery.costs.lengths import QUANTILES
@@ -23,8 +23,10 @@ from orrery.costs.prices import Prices
 from orrery.costs.serving import peak_ratio, serve
 from orrery.costs.throughput import WorkKind
 from orrery.laws.posterior import Array
-from orrery.planning.advance import Situation
+from orrery.planning.advance import Situation, assess
 from orrery.planning.forecasts import Clock, Groups
+from orrery.planning.reasons import amount
+from orrery.planning.types import ProbeRecord
 from orrery.strategies.tokens import UNKNOWN_MODEL, answer_lengths
 
 #: Of all answers, those nearest to each quantile: the borders lie half-way between neighbours.
@@ -45,6 +47,24 @@ class Fleet:
     mix: Mix | None
     alone: tuple[Mix | None, ...]  #: the same with one kind only; None where it is too slow
     problem: str | None = None  #: why there is no mix
+
+    def sentence(self, spec: PlanSpec, currency: str) -> str:
+        """What the mix comes to, or why there is none."""
+        if self.mix is None:
+            return f"no mix: {self.problem}"
+        bought = " and ".join(f"{n} {name}" for n, name in zip(self.mix.replicas, self.kinds, strict=True) if n) or "nothing"
+        hourly, days = self.mix.price_per_hour, spec.workload.horizon_days
+        return (
+            f"{bought} at {amount(hourly)} {currency} an hour, {amount(hourly * 24 * days)} {currency} over {days} days of "
+            f"standing by, answer within {spec.objective.max_latency_milliseconds} ms at the peak"
+        )
+
+
+def fleet_of_answer(plan: AdaptationPlan, prices: PriceList, records: Sequence[ProbeRecord]) -> Fleet | None:
+    """The cheapest mix for what the records answer; None where there is nothing to mix."""
+    if len(plan.spec.accelerators) < 2 or plan.spec.objective.max_latency_milliseconds is None:
+        return None
+    return fleet(plan, prices, assess(plan, records, prices))
 
 
 def fleet(plan: AdaptationPlan, prices: PriceList, situation: Situation) -> Fleet | None:

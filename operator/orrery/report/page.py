@@ -21,6 +21,7 @@ from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus
 from orrery.api.task import Direction
 from orrery.costs.forecast import requests_over_horizon
+from orrery.planning.fleet import fleet_of_answer
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report import text
 from orrery.report.break_even import compare, cost_lines
@@ -65,6 +66,7 @@ def render(
         better="Down" if plan.spec.task.metric.sense is Direction.MINIMIZE else "Up",
         answer=text.answer(plan, status, currency),
         break_even=text.break_even(crossing, requests, currency),
+        mix=text.mix(fleet_of_answer(plan, prices, records), plan, currency),
         curves_note=_curves_note(drawn.left_out, drawn.assumed_examples),
         table=text.table(rows, currency),
         measured=text.measured(plan, rows, records, currency),

@@ -11,6 +11,7 @@ from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus, Recommendation
 from orrery.costs.prices import OLD_AFTER_DAYS
+from orrery.planning.fleet import Fleet
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.break_even import BreakEven, sentences, words
@@ -88,6 +89,31 @@ def break_even(crossing: BreakEven | None, requests: float, currency: str) -> st
     if crossing is None:
         return "<p>There is no pair of a trained and an untrained candidate with costs to compare.</p>"
     return f"<p>{sentences(crossing, requests, currency, escape, '<b>{}</b>'.format)}</p>"
+
+
+def mix(found: Fleet | None, plan: AdaptationPlan, currency: str) -> str:
+    """The cheapest mix of accelerators that serves the answer within the limit on latency; empty where there is no choice."""
+    if found is None:
+        return ""
+    head = [
+        "Accelerator",
+        f"{currency} an hour",
+        "Slowest ms",
+        "Alone",
+        f"Alone {currency} an hour",
+        "In the mix",
+        "Requests",
+    ]
+    body = []
+    for k, (name, price) in enumerate(zip(found.kinds, found.prices, strict=True)):
+        one, bought = found.alone[k], found.mix
+        alone = ["too slow", "-"] if one is None else [str(one.replicas[0]), amount(one.price_per_hour)]
+        share = [] if bought is None else [str(bought.replicas[k]), f"{found.shares @ bought.shares[:, k]:.0%}"]
+        body.append([name, amount(price), f"{1000 * found.latency[:, k].max():,.0f}", *alone, *(share or ["-", "-"])])
+    body += [[name, "-", "-", why, "-", "-", "-"] for name, why in found.excluded]
+    said = escape(found.sentence(plan.spec, currency))
+    caption = "Accelerators to serve the answer on"
+    return f"<h3>{caption}</h3><p>{said[:1].upper() + said[1:]}.</p>{grid(head, body, caption=caption)}"
 
 
 def table(rows: Sequence[ResultRow], currency: str) -> str:

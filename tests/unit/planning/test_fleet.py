@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 
 from orrery.api.plan import AdaptationPlan
 from orrery.cli.explain import explain
-from orrery.cli.fleet import as_document, of_answer
+from orrery.cli.fleet import as_document
 from orrery.cli.options import Output
 from orrery.local.publish import publish, write_inputs
 from orrery.planning.advance import advance
-from orrery.planning.fleet import SHARES, Fleet
+from orrery.planning.fleet import SHARES, Fleet, fleet_of_answer
 from orrery.planning.types import ProbeRecord
+from orrery.report.page import render
 from tests.unit.planning.world import World, make_plan, make_prices, model
 
 pytestmark = pytest.mark.unit
@@ -58,7 +60,7 @@ def measured(asked: AdaptationPlan) -> list[ProbeRecord]:
 
 
 def mixed(limit: int | None, **changes: Any) -> Fleet | None:
-    return of_answer(plan(limit, **changes), PRICES, measured(plan(limit, **changes)))
+    return fleet_of_answer(plan(limit, **changes), PRICES, measured(plan(limit, **changes)))
 
 
 def test_shares_are_those_of_the_answers_around_each_quantile() -> None:
@@ -89,11 +91,11 @@ def test_long_answers_go_where_they_are_in_time_and_short_ones_where_they_are_ch
 def test_what_nothing_answers_in_time_is_a_sentence() -> None:
     asked = plan(10**8)
     records = measured(asked)
-    found = of_answer(asked, PRICES, records)
+    found = fleet_of_answer(asked, PRICES, records)
     assert found is not None
     limit = int(1000 * found.latency[4].min()) - 1
     strict = plan(limit)
-    none = of_answer(strict, PRICES, records)
+    none = fleet_of_answer(strict, PRICES, records)
     assert none is not None and none.mix is None and none.alone == (None, None)
     assert none.problem is not None and none.problem.startswith("bucket 5 takes ") and "the limit is" in none.problem
     assert as_document(none, strict, "USD")["costPerHour"] is None
@@ -108,6 +110,15 @@ def test_explain_shows_the_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [k["accelerator"] for k in told["accelerators"]] == ["l4", "h100"] and told["costPerHour"] > 0
     explain(tmp_path, None, None, Output.TABLE)
     assert "cheapest mix of accelerators" in capsys.readouterr().out
+
+
+def test_the_report_shows_the_mix_and_nothing_where_there_is_no_choice() -> None:
+    for asked, shown in ((plan(12_000), True), (plan(12_000, accelerators=[{"name": "l4"}]), False)):
+        records = measured(asked)
+        step = advance(asked, records, PRICES)
+        page = render(asked, PRICES, step.status, step.rows, records, date(2026, 3, 1))
+        assert ("<h3>Accelerators to serve the answer on</h3>" in page) is shown
+        assert ("of standing by, answer within 12000 ms at the peak." in page) is shown
 
 
 def test_there_is_nothing_to_mix_without_a_limit_or_with_one_kind() -> None:
