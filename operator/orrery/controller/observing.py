@@ -6,8 +6,9 @@ side by side; they are judged one after another, in the order of their names, so
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -160,12 +161,31 @@ class Observing(ProbeStore):
         if done and not (job is not None and ended.condition(job, "Complete") and any(_over(pod) for pod in pods)):
             # the watch of Pods has not shown it yet, or this process is younger than the Pod; or the Job has failed, and may
             # have left a Pod behind that still runs
-            seen = {pod["metadata"].get("uid") for pod in pods}
-            selector = f"{PROBE_LABEL}={probe.name},{ATTEMPT_LABEL}={attempt.number}"
-            listed = list(self.server.list(PODS, namespace, selector))
-            pods = listed + [p for p in pods if p.get("gone") and p["metadata"].get("uid") in seen]
+            pods = self._listed(probe, attempt) + [p for p in pods if p.get("gone")]
+        elif not done and job is not None and age >= LOOK_SECONDS and _hides(job, pods):
+            pods = self._shown_by_a_list(probe, attempt, pods)
         waits = self._queue_says(job) if job is not None and not done else None
         return _Sight(probe, attempt, PENDING_SECONDS if done else LOOK_SECONDS, job, tuple(pods), waits)
+
+    def _listed(self, probe: Probe, attempt: Attempt) -> list[Object]:
+        namespace = key_of(probe.body)[0]
+        return list(self.server.list(PODS, namespace, f"{PROBE_LABEL}={probe.name},{ATTEMPT_LABEL}={attempt.number}"))
+
+    def _shown_by_a_list(self, probe: Probe, attempt: Attempt, known: list[Object]) -> list[Object]:
+        """An attempt's Pods that run while the watch of Pods says nothing of it; it is held against that watch."""
+        listed = self._listed(probe, attempt)
+        if not _begun(listed) and known:
+            return known
+        news = [key_of(pod) for pod in listed if key_of(pod) not in self.owed]
+        self.owed.update(dict.fromkeys(news, time.monotonic()))
+        # a watch that showed it while the list was on its way owes nothing
+        seen = self.world.pods((key_of(probe.body)[0], probe.name, str(attempt.number)))
+        shown = {pod["metadata"]["uid"] for pod in seen if _begun([pod]) or not known}
+        for pod in listed:
+            if pod["metadata"]["uid"] in shown:
+                self.owed.pop(key_of(pod), None)
+        self.metrics.repaired.labels(PODS.plural).inc(sum(key in self.owed for key in news))
+        return listed
 
     def _judge(
         self, plan: Object, sight: _Sight, digests: dict[str, list[str]], early: Mapping[str, str]
@@ -268,6 +288,18 @@ def spans_seconds(probes: Iterable[Probe], plan: str, now: datetime) -> float:
         total += max(0.0, (end - max(begin, reached)).total_seconds())
         reached = max(reached, end)
     return total
+
+
+def _hides(job: Object, pods: Sequence[Object]) -> bool:
+    """Whether a Job says that it has a Pod, or one that runs (since Kubernetes 1.24), and the watch has shown none such."""
+    status = job.get("status") or {}
+    return bool(status.get("active") and not pods) or bool(status.get("ready") and not _begun(pods))
+
+
+def _begun(pods: Sequence[Object]) -> bool:
+    """Whether a container of one of them has begun."""
+    listed = (s.get("state") or {} for p in pods for s in (p.get("status") or {}).get("containerStatuses") or [])
+    return any("running" in state or "terminated" in state for state in listed)
 
 
 def _over(pod: Object) -> bool:

@@ -100,6 +100,7 @@ class Operator:
         self.metrics.watched(resource.plural)
         if resource is PODS:  # its Job's end wakes the plan
             self.world.saw_pod(body, gone=deleted)
+            self.reconciler.probing.owed.pop(key_of(body), None)
             return
         if resource is JOBS:
             self.reconciler.probing.unmade.pop(key_of(body), None)
@@ -266,18 +267,24 @@ class Operator:
 
     def overdue(self) -> dict[str, float]:
         """By resource, for how many seconds its watch has owed the oldest change that a list showed."""
-        now, found = self.clock(), dict.fromkeys((resource.plural for resource in KEPT), 0.0)
-        plural = {resource.kind: resource.plural for resource in KEPT}
-        for (kind, _), since in list(self._overdue.items()):
+        watched = (*KEPT, PODS)
+        now, found = self.clock(), dict.fromkeys((resource.plural for resource in watched), 0.0)
+        plural = {resource.kind: resource.plural for resource in watched}
+        for kind, _, since in self._owed():
             found[plural[kind]] = max(found[plural[kind]], now - since)
         return found
+
+    def _owed(self) -> list[tuple[str, Key, float]]:
+        """What lists showed and no watch yet, by kind and key, and since when; of Pods, which nobody keeps, where it is felt."""
+        kept = [(kind, key, since) for (kind, key), since in list(self._overdue.items())]
+        return kept + [(PODS.kind, key, since) for key, since in list(self.reconciler.probing.owed.items())]
 
     def problems(self) -> list[str]:
         """Why this process should be restarted; empty when it is well. Read by the liveness endpoint."""
         now = self.clock()
         found = [
             f"the watch of {kind} has been silent about {'/'.join(key)} for {now - since:.0f} s"
-            for (kind, key), since in list(self._overdue.items())
+            for kind, key, since in self._owed()
             if now - since > WATCH_GRACE_SECONDS
         ]
         if now - self._resynced > 3 * self.resync_seconds + WATCH_GRACE_SECONDS:

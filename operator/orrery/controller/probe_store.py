@@ -49,6 +49,8 @@ class ProbeStore:
     #: Jobs, with the plan that pays, that this very process sets money aside for and has not seen yet. Of others nobody knows
     #: whether they were made and deleted since, so those are never made again: one attempt, one Job.
     unmade: dict[Key, str] = field(default_factory=dict)
+    #: Pods that a list showed and the watch has not, and since when on the operator's own clock: its watch is to be blamed.
+    owed: dict[Key, float] = field(default_factory=dict)
     starting: Lanes = field(default_factory=lambda: Lanes(STARTING, "start"))
     telling: Lanes = field(default_factory=lambda: Lanes(TELLING, "tell"))
 

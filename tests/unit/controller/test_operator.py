@@ -10,7 +10,7 @@ import pytest
 
 from orrery.controller.metrics import Metrics
 from orrery.controller.operator import Operator
-from orrery.controller.server import JOBS, PLANS, PROBES, NotFound, Object, Resource
+from orrery.controller.server import JOBS, PLANS, PODS, PROBES, NotFound, Object, Resource
 from orrery.controller.work_queue import WorkQueue
 from orrery.controller.world import World
 from tests.unit.controller.test_world import body
@@ -44,7 +44,7 @@ class Clock:
 @pytest.fixture
 def parts() -> tuple[Operator, ListServer, Clock]:
     server, clock = ListServer(), Clock()
-    probing = SimpleNamespace(unmade={})
+    probing = SimpleNamespace(unmade={}, owed={})
     operator = Operator(
         server,  # type: ignore[arg-type]
         World(),
@@ -80,10 +80,20 @@ def test_what_a_watch_missed_is_repaired_and_held_against_it_until_it_shows_it(p
     operator.resync()  # known by now, and still not shown by the watch
     clock.now += 2
     assert operator.problems() == ["the watch of AdaptationPlan has been silent about ns/a for 31 s"]
-    quiet = dict.fromkeys(("adaptationprobes", "jobs", "pricelists", "adaptationbudgets"), 0)
+    quiet = dict.fromkeys(("adaptationprobes", "jobs", "pricelists", "adaptationbudgets", "pods"), 0)
     assert operator.overdue() == {"adaptationplans": 31, **quiet}
     operator.saw(PLANS, body("a", 2), deleted=False)
     assert operator.problems() == [] and drained(operator.queue) == []
+
+
+def test_a_pod_that_only_a_list_has_shown_is_held_against_its_watch_until_it_shows_it(parts: Any) -> None:
+    operator, _, clock = parts
+    operator.reconciler.probing.owed["ns", "probe-1-x"] = clock.now
+    clock.now += 31
+    assert operator.problems() == ["the watch of Pod has been silent about ns/probe-1-x for 31 s"]
+    assert operator.overdue()["pods"] == 31
+    operator.saw(PODS, body("probe-1-x"), deleted=False)
+    assert operator.problems() == [] and operator.overdue()["pods"] == 0
 
 
 def test_a_missed_deletion_too(parts: Any) -> None:

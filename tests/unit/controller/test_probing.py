@@ -10,11 +10,11 @@ import pytest
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import probe_name
 from orrery.controller.events import Recorder
-from orrery.controller.jobs import JobSettings
+from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.observing import OUT_OF_TIME
 from orrery.controller.probing import Probing
-from orrery.controller.server import JOBS, PROBES, Conflict, NotFound, ServerError
+from orrery.controller.server import JOBS, PODS, PROBES, Conflict, NotFound, ServerError
 from orrery.controller.world import World
 from orrery.planning.types import ProbeRequest
 from tests.unit.controller import factory
@@ -38,7 +38,8 @@ class Objects:
     """As much of an API server as starting probes needs: names are unique, and versions must match."""
 
     def __init__(self):
-        self.held, self.version, self.failing, self.made = {}, 0, [], []
+        self.held, self.version, self.failing, self.made, self.listed = {}, 0, [], [], []
+        self.meanwhile = lambda: None
         self.lock = threading.Lock()
 
     def create(self, resource, body):
@@ -70,7 +71,10 @@ class Objects:
         return self.held[resource.kind, name]
 
     def list(self, resource, namespace, selector=None):
-        return iter(())
+        found = [b for (kind, _), b in self.held.items() if kind == resource.kind and resource is PODS]
+        self.listed += [resource.kind]
+        self.meanwhile()
+        return iter(found)
 
     def delete(self, resource, body):
         del self.held[resource.kind, body["metadata"]["name"]]
@@ -206,6 +210,68 @@ def test_a_job_in_flight_is_not_swept_and_is_ended_when_the_plans_time_is_over()
     assert case.probing.interrupt(other, probes, early) is None and case.job in case.server.held, "its payer's to end"
     assert case.probing.interrupt(case.body, probes, early) is not None
     assert case.job not in case.server.held
+
+
+def started(case, state, status=None):
+    """The Job's Pod, as it is on the server; the Job's own watch shows what the Job says of it."""
+    labels = {PROBE_LABEL: case.request.name, ATTEMPT_LABEL: "1"}
+    pod = {
+        "metadata": {"name": "pod", "labels": labels},
+        "status": {"containerStatuses": [{"name": "probe", "state": state}]},
+    }
+    pod = case.server._store((PODS.kind, "pod"), pod)
+    case.world.put(
+        JOBS, case.server._store(case.job, {**case.server.held[case.job], "status": status or {"active": 1}})
+    )
+    return pod
+
+
+RUNS = {"running": {"startedAt": "2026-01-01T00:00:10Z"}}
+
+
+def test_a_pod_that_its_watch_never_shows_is_found_by_its_job_and_held_against_the_watch():
+    case = Case()
+    assert case.start()
+    started(case, RUNS)
+    assert case.look(5).phase == "Queued" and case.server.listed == [], "a watch may take a moment"
+    assert case.look(15).phase == "Running"
+    assert list(case.probing.owed) == [("team-a", "pod")]
+    # and also how it goes on
+    started(
+        case, {"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:10Z", "finishedAt": "2026-01-01T00:00:20Z"}}
+    )
+    case.look(15)
+    assert case.server.listed == [PODS.kind] * 2
+
+
+def test_a_pod_that_its_watch_shows_is_not_listed_for():
+    case = Case()
+    assert case.start()
+    case.world.saw_pod(started(case, RUNS, {"active": 1, "ready": 1}), gone=False)
+    assert case.look(20).phase == "Running"
+    # nor while it has not begun, as far as its Job knows
+    other = Case()
+    assert other.start()
+    other.world.saw_pod(started(other, {"waiting": {"reason": "ImagePullBackOff"}}), gone=False)
+    assert other.look(20).reason == "ImagePullBackOff"
+    assert case.server.listed == other.server.listed == [] and not case.probing.owed and not other.probing.owed
+
+
+def test_a_pod_whose_start_its_watch_does_not_show_is_found_where_the_job_counts_ready_ones():
+    case = Case()
+    assert case.start()
+    case.world.saw_pod(started(case, {"waiting": {"reason": "ContainerCreating"}}), gone=False)
+    started(case, RUNS, {"active": 1, "ready": 1})
+    assert case.look(20).phase == "Running" and list(case.probing.owed) == [("team-a", "pod")]
+
+
+def test_a_watch_that_shows_the_pod_while_it_is_listed_is_not_blamed():
+    case = Case()
+    assert case.start()
+    pod = started(case, RUNS)
+    case.server.meanwhile = lambda: case.world.saw_pod(pod, gone=False)
+    assert case.look(20).phase == "Running"
+    assert case.server.listed and not case.probing.owed
 
 
 def test_many_start_side_by_side_and_one_that_fails_keeps_no_other_from_it():
