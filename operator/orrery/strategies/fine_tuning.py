@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from orrery.api.models import Architecture, Model, Precision
-from orrery.api.probe import Method
+from orrery.api.probe import Method, Trial
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.memory import adapter_parameters, process_memory, training_memory
@@ -18,8 +18,7 @@ from orrery.costs.work import Work
 from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
 from orrery.laws.ntk import gap_of_modes
 from orrery.laws.posterior import Array, Link, Posterior
-from orrery.laws.priors import shipped_tuning_prior
-from orrery.strategies import family, registry
+from orrery.strategies import family, peers, registry
 from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.law_curves import FineTunedCurves, LawCurves
 from orrery.strategies.shot_curves import ZERO_SHOT
@@ -152,15 +151,21 @@ class FineTuning:
     ) -> list[Proposal]:
         """A light head on the frozen features of all examples: one pass over the data, no training.
 
-        Asked for one configuration, since heads hardly differ between them, and only on as many examples as the group
-        ever trains on: on fewer, a head runs ahead of the model it stands in for.
+        Asked for one configuration of one strategy, since heads hardly differ between them, and only on as many examples as
+        the group ever trains on: on fewer, a head runs ahead of the model it stands in for.
         """
         if group.task.type is not TaskType.CLASSIFICATION or group.task_facts is None:
             return []
         longest = max(range(group.size), key=lambda i: (float(group.columns.get("epochs", ["1"] * group.size)[i]), -i))
         parameters = self._trained_parameters(group.columns, longest)
         trial = make_trial(group, self.type, parameters, examples=examples, method=Method.PROXY)
-        if identity(trial) in done:
+        told = any(
+            e.trial.fidelity.method is Method.PROXY
+            and e.trial.fidelity.training_examples >= examples
+            and observed(e.result, group.link) is not None
+            for e in group.evidence
+        )
+        if told or identity(trial) in done:
             return []
         point = points_of([(None, parameters, float(examples))])
         items = evaluation_size(group)
@@ -169,6 +174,18 @@ class FineTuning:
         one = float(request_flops(group, count_tokens(group).input, TokenCounts(0.0, 0.0, 0.0, 0.0))[0])
         median = float(group.link.inverse(mean)[0])
         return [Proposal(trial, shifts[0], 0.0, one * (examples + items), median)]
+
+    def told_by_peer(self, group: Group, trial: Trial) -> Array | None:
+        """How far a proxy on another model would move this group's forecasts, (n,); None when it would not.
+
+        Only the first proxy of any model does: the others' nearly repeat it.
+        """
+        if group.probing.predictor != ENSEMBLE or trial.fidelity.method is not Method.PROXY or peers.told(group):
+            return None
+        curves, point = self.curves(group), points_of([(None, parameters_of(trial), trial.fidelity.training_examples)])
+        mean, _ = curves.predict(point)
+        error = np.hypot(sampling_sd(group, mean, evaluation_size(group)), peers.prior(group).peer_sd)
+        return np.asarray(curves.tell(self.points(group), point, error)[0][0])
 
     def forecast(self, group: Group) -> QualityForecast:
         """The learning curve's law joined with the configurations' effects, at the size each configuration asks."""
@@ -240,9 +257,8 @@ class FineTuning:
                         kind = strategy if trained else None
                         asked.append((kind, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
                         seen.append(score)
-        builtin = group.task.dataset.source.builtin
-        prior = shipped_tuning_prior(group.link, None if builtin is None else builtin.name)
-        if not named and (told := _of_peers(group, prior.peer_sd)) is not None:
+        prior = peers.prior(group)
+        if not named and (told := peers.reading(group)) is not None:
             asked.append((None, *told[0]))
             seen.append(told[1])
         points, values, noise = points_of(asked), np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
@@ -331,27 +347,6 @@ def sampling_sd(group: Group, mean: Array, items: int) -> Array:
         p = group.link.inverse(mean)
         return np.asarray(1 / np.sqrt(items * p * (1 - p) + 0.5))
     return np.full_like(mean, 0.03)
-
-
-def _of_peers(group: Group, apart: float) -> tuple[tuple[Mapping[str, str], float], tuple[float, float]] | None:
-    """The proxies of the plan's other models as one less certain reading of this model's: on what examples, value and error.
-
-    A task that one model's frozen features separate, another's nearly do too: ``apart`` is the sd of the difference, half of
-    whose variance is this model's own.
-    """
-    found = []
-    for peer in group.peers:
-        for e in peer.evidence:
-            score = observed(e.result, group.link)
-            if e.trial.fidelity.method is Method.PROXY and score is not None:
-                found.append((e.trial, *score))
-                break
-    if not found:
-        return None
-    k, trial = len(found), max((t for t, _, _ in found), key=lambda t: t.fidelity.training_examples)
-    sampling = sum(sd for _, _, sd in found) / k
-    error = (apart**2 * (1 + 1 / k) / 2 + sampling**2) ** 0.5
-    return (parameters_of(trial), float(trial.fidelity.training_examples)), (sum(v for _, v, _ in found) / k, error)
 
 
 def _kin(group: Group) -> list[FineTuning]:

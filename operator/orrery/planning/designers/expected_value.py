@@ -9,7 +9,7 @@ et al. 2010), so that parallel probes do not ask the same thing twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -22,6 +22,7 @@ from orrery.api.probe import Outcome, Trial, TrialResult
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.planning import value
 from orrery.planning.decision import Decision, decide, sense
+from orrery.planning.designers import elsewhere
 from orrery.planning.designers.base import Design
 from orrery.planning.designers.repeats import repeats
 from orrery.planning.designers.scene import Batch, Option, Scene, busy
@@ -30,11 +31,12 @@ from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
 from orrery.strategies import family
 from orrery.strategies.base import Evidence, Proposal
+from orrery.strategies.fine_tuning import FineTuning
 from orrery.strategies.trials import Identity, identity, identity_of
 
 #: Points that spending as much as the exhaustive search of a plan of the typical size must bring: a probe of one percent of
-#: it must bring .6 points.
-POINTS_FOR_EXHAUSTIVE = 60.0
+#: it must bring .8 points.
+POINTS_FOR_EXHAUSTIVE = 80.0
 #: Candidates of that plan. What a search may reasonably cost grows as the root of their number: a plan of four candidates
 #: may measure one of them in full, and one of ten thousand not five hundred.
 TYPICAL_CANDIDATES = 40
@@ -180,7 +182,8 @@ class _Search:
 
     def _proposed_for(self, model: str) -> _Assembled:
         more = self._imagined.get(model, [])
-        key = model, len(more)
+        related = {m.name for m in self.scene.spec.models if m.family is not None and m.family == self._family(model)}
+        key = model, sum(len(self._imagined.get(m, ())) for m in related | {model})
         if key not in self._assembled:
             self._assembled[key] = self._assemble(model, more)
         return self._assembled[key]
@@ -203,6 +206,18 @@ class _Search:
             for proposal in self._proposals(g, more):
                 kept = merged.setdefault((identity(proposal.trial), proposal.trial.seed), (proposal, {}))
                 kept[1][place] = np.tile(proposal.shift, len(space.accelerators))
+        for place, g in self._others(model, len(places)):
+            group = space.groups[g]
+            rows = np.concatenate([np.arange(len(space))[space.rows(g, a)] for a in range(len(space.accelerators))])
+            view, seen = scene.groups.build(g), self._imagined.get(group.model.name, ())
+            known = self._posterior(g, seen).sd if seen else scene.columns.quality.sd[space.rows(g, 0)]
+            for proposal, parts in merged.values():
+                told = elsewhere.telling(scene, model, group.model, identity(proposal.trial), self._imagined)
+                asked = self._proposals(g, seen) if told is not None else ()
+                moved = elsewhere.shift(group.plugin, view, known, asked, proposal.trial, told)
+                if moved is not None:
+                    parts[place] = np.tile(moved, len(space.accelerators))
+            places.append(rows)
         blind = scene.known.task_facts is None
         if blind and (more or any(not p.training_flops for p, _ in merged.values())):
             # Nobody knows how many training examples there are: what needs none comes first, and brings the number.
@@ -227,6 +242,25 @@ class _Search:
             )
             options.append(Valued(option, value.Worth(0.0, 0.0, 0.0), proposal.expected_score))
         return _Assembled(index, shifts[: len(options)], options)
+
+    def _others(self, model: str, first: int) -> Iterator[tuple[int, int]]:
+        """Places and groups of the other models that something measured on this one could tell of."""
+        scene = self.scene
+        others = [
+            g
+            for g, group in enumerate(scene.space.groups)
+            if group.model.name != model
+            and group.refusal is None
+            and any(scene.open[scene.space.rows(g, a)].any() for a in range(len(scene.space.accelerators)))
+            and (
+                isinstance(group.plugin, FineTuning)
+                or (group.model.family is not None and group.model.family == self._family(model))
+            )
+        ]
+        return enumerate(others, start=first)
+
+    def _family(self, model: str) -> str | None:
+        return next(m.family for m in self.scene.spec.models if m.name == model)
 
     def _best(self, options: Sequence[Valued]) -> Valued | None:
         """Most points per unit of money, load included."""
@@ -304,7 +338,18 @@ class _Search:
         items = trial.fidelity.evaluation_items
         number = Decimal(repr(round(min(max(score, 0.0), 1.0) if bounded else max(score, 1e-6), 6)))
         result = TrialResult(name=trial.name, outcome=Outcome.MEASURED, score=number, items=items)
+        larger = [
+            m
+            for m in self.scene.spec.models
+            if (told := elsewhere.telling(self.scene, model, m, identity(trial), self._imagined)) and told.share == 1
+        ]
         self._imagined.setdefault(model, []).append(Evidence(trial, result, accelerator))
+        for m in larger:
+            # Taken as seen of the large one too, on as many items as siblings are worth.
+            p = self._expected_score(m.name, trial)
+            worth = max(1, round(min(items, 1 / (elsewhere.TELLING_SD**2 * max(p * (1 - p), 0.01)))))
+            told_result = result.model_copy(update={"score": Decimal(repr(round(p, 6))), "items": worth})
+            self._imagined.setdefault(m.name, []).append(Evidence(trial, told_result, accelerator))
 
     def _expected_score(self, model: str, trial: Trial) -> float:
         """Median score of a trial in flight: as under another seed, or from the strategy that proposes it; else a mean."""
