@@ -31,7 +31,7 @@ def estimate(
     notes: list[str] = []
     known = read_facts(question.plan, question.roots, notes.append)
     step = advance(question.plan, [], question.prices, known)
-    for note in price_notes(question.plan, question.prices):
+    for note in price_notes(question.plan, question.prices, question.budgets):
         console(stderr=True).print(f"note: {note}", markup=False, soft_wrap=True)
     for note in notes:
         console(stderr=True).print(f"note: the data was not read: {note}", markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,8 +32,8 @@ def today() -> date:
     return datetime.now(tz=UTC).date()
 
 
-def notes(plan: AdaptationPlan, prices: PriceList) -> list[str]:
-    """What a person should know of the costs before they read them: old prices, and a service that nobody asks."""
+def notes(plan: AdaptationPlan, prices: PriceList, budgets: Sequence[str] = ()) -> list[str]:
+    """What a person should know of the costs before they read them: old prices, a service that nobody asks, other caps."""
     from orrery.costs.prices import age_note
 
     found = [note] if (note := age_note(prices, today())) else []
@@ -41,6 +42,10 @@ def notes(plan: AdaptationPlan, prices: PriceList) -> list[str]:
             "spec.workload.requestsPerDay is 0: only adaptation is paid for, so the cheapest candidate is one that trains "
             "nothing; write the mean requests of a day"
         )
+    found += [
+        f"the AdaptationBudget '{name}' holds in the cluster that it is applied to: here spec.budget bounds this plan alone"
+        for name in budgets
+    ]
     return found
 
 

@@ -25,6 +25,7 @@ class Question:
     plan: AdaptationPlan
     prices: PriceList
     roots: SourceRoots
+    budgets: tuple[str, ...] = ()  #: AdaptationBudgets of its namespace among the files
 
 
 def read_question(
@@ -34,7 +35,9 @@ def read_question(
     made = load([*files, *prices])
     plan = made.plan()
     home = plan_file(files, plan)
-    return Question(with_absolute_paths(plan, home.parent), made.prices(plan), read_roots(claims, maps))
+    namespace = plan.metadata.namespace
+    budgets = tuple(b.metadata.name for b in made.budgets if b.metadata.namespace == namespace)
+    return Question(with_absolute_paths(plan, home.parent), made.prices(plan), read_roots(claims, maps), budgets)
 
 
 def plan_file(files: Sequence[Path], plan: AdaptationPlan) -> Path:

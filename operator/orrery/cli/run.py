@@ -56,7 +56,7 @@ def run(
         memory_bytes=limit * 2**20 if (limit := options.memory_limit_mebibytes) is not None else None,
     )
     screen = console(stderr=True)
-    for note in () if options.quiet else notes(plan, question.prices):
+    for note in () if options.quiet else notes(plan, question.prices, question.budgets):
         screen.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
     stop = Stop()
     kind = Silent if options.quiet else View if screen.is_terminal else Lines

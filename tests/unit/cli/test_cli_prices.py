@@ -206,3 +206,18 @@ def test_a_model_that_nobody_lists_and_a_list_in_other_money_are_sentences(tmp_p
     _files(tmp_path, prices=_with(PRICES, ("spec", "currency"), "EUR"))
     code, _, err = _run(monkeypatch, capsys, "prices", "hosted", "gpt-4o-mini", "--add-to", tmp_path / "prices.yaml")
     assert code == 2 and "is in EUR and token prices are listed in USD" in err
+
+
+def test_a_budget_of_the_namespace_is_said_to_hold_elsewhere(tmp_path, monkeypatch, capsys):
+    _files(tmp_path, PLAN, prices=PRICES)
+    for namespace in ("default", "team-b"):
+        budget = {"currency": "USD", "maxProbeCost": "1"}
+        made = {"apiVersion": "orrery.dev/v1alpha1", "kind": "AdaptationBudget", "spec": budget}
+        (tmp_path / f"{namespace}.yaml").write_text(
+            json.dumps(made | {"metadata": {"name": f"month-{namespace}", "namespace": namespace}})
+        )
+    files = [tmp_path / name for name in ("plan.yaml", "default.yaml", "team-b.yaml")]
+    code, _, err = _run(monkeypatch, capsys, "estimate", *files, "--prices", tmp_path / "prices.yaml")
+    assert code == 0
+    assert "the AdaptationBudget 'month-default' holds in the cluster that it is applied to" in " ".join(err.split())
+    assert "month-team-b" not in err
