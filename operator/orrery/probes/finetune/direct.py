@@ -101,8 +101,8 @@ def tuned(session: Session, kind: Kind, settings: Settings) -> Iterator[Trained]
     examples = subset(session, settings)
     try:
         with ExitStack() as stack:
-            start = time.monotonic()
             module = stack.enter_context(_module(session, kind))
+            start = time.monotonic()  # after the module is there: quantising it is loading, and no speed of training
             parameters = stack.enter_context(_parameters(module, kind, settings))
             model = dataclasses.replace(session.model, module=module)
             train = _train_encoder if model.architecture is Architecture.ENCODER else _train_causal
