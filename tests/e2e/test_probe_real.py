@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def test_smollm2_learns_intents_from_retrieved_demonstrations(tmp_path: Path) ->
     assert sum(right) / 32 == pytest.approx(float(first.score))
     assert nearest.request_tokens is not None and first.request_tokens is not None
     assert nearest.request_tokens > first.request_tokens + 30
+    assert report.task_facts is not None and report.task_facts.neighbour_vote is not None
+    assert nearest.score == pytest.approx(report.task_facts.neighbour_vote, abs=Decimal("0.15")), "it gives their label"
 
 
 def test_smollm2_writes_longer_answers_than_the_right_ones_and_the_probe_says_how_long(tmp_path: Path) -> None:
@@ -91,6 +94,7 @@ def test_smollm2_writes_longer_answers_than_the_right_ones_and_the_probe_says_ho
     trials = {"name": "zero", "strategy": "ZeroShot"}, in_context("two", shots="2", retriever="random")
     report = cli({**spec("smollm2-135m-instruct", *trials, items=12), "task": counting}, tmp_path)
     assert report.task_facts is not None and report.task_facts.output_tokens == 1
+    assert report.task_facts.neighbour_vote is None, "answers are free"
     for result in report.trials:
         spread, mean = result.output_token_quantiles, float(result.output_tokens or 0)
         assert len(spread) == 5 and spread == sorted(spread) and spread[-1] <= 24
