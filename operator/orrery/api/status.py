@@ -179,6 +179,9 @@ class PlanStatus(StatusModel):
     progress: Progress | None = Field(None, description="Probes, by state.")
     spend: Spend | None = Field(None, description="What probing cost, and what it saved.")
     recommendation: Recommendation | None = Field(None, description="The answer.")
+    prediction_error: Number | None = Field(
+        None, description="Measured less forecast quality of the recommendation, once it was measured in full."
+    )
     alternatives: Annotated[list[Alternative], Field(max_length=10)] = Field(
         default_factory=list, description="The best rivals, and why each lost."
     )

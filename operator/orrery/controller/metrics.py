@@ -22,7 +22,7 @@ from orrery.api.pricelist import PriceList
 from orrery.api.probe import Attempt
 from orrery.api.status import PlanStatus
 from orrery.controller.attempts import Accelerated, parse_timestamp
-from orrery.controller.world import Key
+from orrery.controller.world import WATCHED, Key
 
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,7 +38,9 @@ class Metrics:
         self._lock = threading.Lock()
         self._series: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
         self._accounts: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
-        self._watched: dict[str, float] = {}
+        self._hourly: dict[str, set[tuple[str, ...]]] = {}
+        # a watch that has shown nothing yet is as silent as one that died, from the start of the process
+        self._watched = dict.fromkeys((resource.plural for resource in WATCHED), clock())
         plan, r = ["namespace", "plan"], self.registry
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -110,7 +112,9 @@ class Metrics:
             ["resource"],
             registry=r,
         )
-        since = Gauge("orrery_watch_last_event_age_seconds", "Since the last watch event.", ["resource"], registry=r)
+        since = Gauge(
+            "orrery_watch_last_event_age_seconds", "Since the last event, or the start.", ["resource"], registry=r
+        )
         self._since = since
         Info("orrery_build", "Version of the operator.", registry=r).info({"version": orrery.__version__})
 
@@ -146,13 +150,17 @@ class Metrics:
                 ("upper", best.cost.upper),
             ):
                 put(self.cost, amount, bound)
+        error = status.prediction_error
+        if status.confirmation and status.confirmation.error is not None:
+            error = status.confirmation.error
+        if error is not None:
+            put(self.error, error)
         with self._lock:
             for (gauge, labels), number in wanted.items():
                 gauge.labels(*labels).set(number)
-            kept = {s for s in self._series[key] if s[0] is self.error}
-            for gauge, labels in self._series[key] - set(wanted) - kept:
+            for gauge, labels in self._series[key] - set(wanted):
                 gauge.remove(*labels)
-            self._series[key] = set(wanted) | kept
+            self._series[key] = set(wanted)
 
     def account(self, key: Key, spec: AdaptationBudgetSpec, status: AdaptationBudgetStatus) -> None:
         """The account of a namespace's budget; without a cap there is no limit."""
@@ -190,22 +198,29 @@ class Metrics:
                     self._series[key].add((self.condition, labels))
 
     def prices(self, price_list: PriceList) -> None:
-        """What an hour costs, of a price list that a plan was decided with."""
-        for price in price_list.spec.accelerators:
-            labels = (price_list.metadata.name, price.name, price.capacity_type.value)
-            self.hourly.labels(*labels).set(float(price.price_per_hour))
+        """What an hour costs, of a price list that a plan was decided with; prices that it no longer has go."""
+        name = price_list.metadata.name
+        wanted: set[tuple[str, ...]] = set()
+        with self._lock:
+            for price in price_list.spec.accelerators:
+                of = (name, price.name, price.capacity_type.value)
+                wanted.add(of)
+                self.hourly.labels(*of).set(float(price.price_per_hour))
+            for labels in self._hourly.get(name, set()) - wanted:
+                self.hourly.remove(*labels)
+            self._hourly[name] = wanted
+
+    def forget_prices(self, price_list: str) -> None:
+        """A price list is gone, cannot be read, or was edited while no plan refers to it: its prices are not to be told."""
+        with self._lock:
+            for labels in self._hourly.pop(price_list, set()):
+                self.hourly.remove(*labels)
 
     def forget(self, key: Key) -> None:
         """Drop the series of a plan that is gone."""
         with self._lock:
             for gauge, labels in self._series.pop(key, set()):
                 gauge.remove(*labels)
-
-    def predicted(self, key: Key, error: float) -> None:
-        """A recommendation that was a forecast has been measured."""
-        with self._lock:
-            self.error.labels(*key).set(error)
-            self._series[key].add((self.error, key))
 
     def attempt_ended(self, namespace: str, accelerator: Accelerated, attempt: Attempt) -> None:
         """Count what an attempt cost and how it ended."""

@@ -35,7 +35,7 @@ from orrery.controller.server import (
     ServerError,
 )
 from orrery.controller.work_queue import WorkQueue
-from orrery.controller.world import KEPT, Key, World, key_of, owners_of
+from orrery.controller.world import KEPT, WATCHED, Key, World, key_of, owners_of
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,10 @@ class Operator:
         if resource is PLANS:
             self.queue.wake((namespace, name))
         elif resource is PRICE_LISTS:
-            for key in self.world.plans_for_prices(name):
+            plans = self.world.plans_for_prices(name)
+            if not plans or self.world.version(PRICE_LISTS, ("", name)) is None:
+                self.metrics.forget_prices(name)
+            for key in plans:
                 self.queue.wake(key)
         elif resource is BUDGETS:
             self.queue.wake((namespace, ACCOUNTS))
@@ -267,9 +270,8 @@ class Operator:
 
     def overdue(self) -> dict[str, float]:
         """By resource, for how many seconds its watch has owed the oldest change that a list showed."""
-        watched = (*KEPT, PODS)
-        now, found = self.clock(), dict.fromkeys((resource.plural for resource in watched), 0.0)
-        plural = {resource.kind: resource.plural for resource in watched}
+        now, found = self.clock(), dict.fromkeys((resource.plural for resource in WATCHED), 0.0)
+        plural = {resource.kind: resource.plural for resource in WATCHED}
         for kind, _, since in self._owed():
             found[plural[kind]] = max(found[plural[kind]], now - since)
         return found

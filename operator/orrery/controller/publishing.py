@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from orrery.api.base import API_VERSION
 from orrery.api.plan import AdaptationPlan
@@ -33,16 +34,13 @@ class Publisher:
         wanted = step.status
         pending = self._rows(plan, body, step) if step.rows else None
         self.status(plan, body, wanted)
-        if (error := _prediction_error(body, wanted)) is not None:
-            self.store.metrics.predicted(key_of(body), error)
-        if wanted.confirmation is not None and wanted.confirmation.error is not None:
-            self.store.metrics.predicted(key_of(body), float(wanted.confirmation.error))
         self.store.recorder.answered(plan, wanted, body)
         self.store.recorder.confirmed(plan, wanted)
         return pending
 
     def status(self, plan: AdaptationPlan, body: Object, wanted: PlanStatus) -> None:
         """Write the status and its metrics."""
+        wanted = _with_error(body, wanted)
         self._write_status(body, wanted)
         self.store.metrics.plan(plan, wanted)
 
@@ -128,12 +126,25 @@ class Publisher:
         body["metadata"] = {**body["metadata"], "resourceVersion": written["metadata"]["resourceVersion"]}
 
 
-def _prediction_error(body: Object, now: PlanStatus) -> float | None:
-    """Measured minus predicted quality, when the candidate that was recommended by forecast has now been measured."""
-    before = (body.get("status") or {}).get("recommendation")
-    if not before or before.get("measured") or now.recommendation is None or not now.recommendation.measured:
+def _with_error(body: Object, wanted: PlanStatus) -> PlanStatus:
+    return wanted.model_copy(update={"prediction_error": prediction_error(body.get("status") or {}, wanted)})
+
+
+def prediction_error(before: Object, now: PlanStatus) -> Decimal | None:
+    """Measured minus predicted quality, once the candidate that was recommended by forecast was measured; then it stays.
+
+    None when another is recommended, and when the forecast was of other data.
+    """
+    old, best = before.get("recommendation"), now.recommendation
+    if not old or best is None or not best.measured:
         return None
-    after = now.recommendation.to_wire()
-    if any(before.get(k) != after.get(k) for k in ("model", "strategy", "configuration", "accelerator")):
+    after = best.to_wire()
+    if any(old.get(k) != after.get(k) for k in ("model", "strategy", "configuration", "accelerator")):
         return None
-    return float(after["quality"]["predicted"]) - float(before["quality"]["predicted"])
+    data = (before.get("inputs") or {}).get("dataDigest"), now.inputs.data_digest if now.inputs else None
+    if None not in data and data[0] != data[1]:
+        return None
+    if old.get("measured"):
+        known = before.get("predictionError")
+        return None if known is None else Decimal(str(known))
+    return Decimal(after["quality"]["predicted"]) - Decimal(old["quality"]["predicted"])

@@ -275,6 +275,7 @@ class Reconciler:
         name = plan.spec.pricing.price_list_ref.name
         found = self.world.get(PRICE_LISTS, ("", name))
         if found is None:
+            self.metrics.forget_prices(name)
             raise Unusable(
                 "PriceListNotFound",
                 f"spec.pricing.priceListRef.name is '{name}', and there is no such PriceList: apply it, or name one of "
@@ -283,6 +284,7 @@ class Reconciler:
         try:
             return parse_model(PriceList, {**found, "apiVersion": API_VERSION, "kind": "PriceList"})
         except ManifestError as error:
+            self.metrics.forget_prices(name)
             raise Unusable("InvalidPriceList", f"the PriceList '{name}' cannot be used: {error}") from None
 
     def _probes(self, plan: AdaptationPlan) -> list[Probe]:

@@ -21,12 +21,13 @@ from typing import Any
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL
 from orrery.controller.ledger import Entry, Ledger
 from orrery.controller.records import Probe, parse
-from orrery.controller.server import BUDGETS, JOBS, PLANS, PRICE_LISTS, PROBES, Object, Resource
+from orrery.controller.server import BUDGETS, JOBS, PLANS, PODS, PRICE_LISTS, PROBES, Object, Resource
 
 Key = tuple[str, str]  #: (namespace, name); the namespace of a cluster-scoped object is ""
 Run = tuple[str, str, str]  #: (namespace, probe, number of the attempt)
 
 KEPT = (PLANS, PROBES, JOBS, PRICE_LISTS, BUDGETS)
+WATCHED = (*KEPT, PODS)
 _LATE = 10_000  #: uids of objects that are gone, and ends of Pods that are gone, that are remembered
 _PARSED = 512  #: probes that are kept parsed: those of the plans that move now
 

@@ -39,6 +39,15 @@ def test_watches_end_on_both_sides_and_the_servers_end_comes_first() -> None:
     assert watching.server_timeout == 240 and watching.client_timeout > watching.server_timeout
     assert watching.connect_timeout and watching.inactivity_timeout and watching.chunk_size
     assert settings.persistence.finalizer == "orrery.dev/kopf"
+    # whatever Kopf would store on an object, should a handler ever need it, is under our own prefix
+    stored, thing = kopf.Patch(), kopf.Body(body("x"))
+    progress = kopf.ProgressRecord(started=None, stopped=None, delayed=None, purpose=None, retries=1, success=False, failure=False, message="", subrefs=None)  # fmt: skip
+    settings.persistence.progress_storage.store(key="a-handler", record=progress, body=thing, patch=stored)
+    settings.persistence.progress_storage.touch(body=thing, patch=stored, value="now")
+    settings.persistence.diffbase_storage.store(body=thing, patch=stored, essence=kopf.BodyEssence())
+    annotations = stored["metadata"]["annotations"]
+    assert len(annotations) >= 3 and all(name.startswith("orrery.dev/") for name in annotations), annotations
+    assert set(stored) == {"metadata"}, "and nothing in the status"
     assert settings.posting.enabled is False and settings.scanning.disabled is True
     assert settings.queueing.worker_limit is not None and settings.queueing.worker_limit < 1000
     assert settings.execution.executor._max_workers == 4

@@ -33,8 +33,7 @@ def scraped(metrics: Metrics) -> dict[str, float]:
 def test_a_plan_has_series_until_it_goes() -> None:
     metrics = Metrics()
     metrics.plan(factory.plan(), STATUS)
-    metrics.predicted(KEY, -0.02)
-    metrics.plan(factory.plan(), STATUS)
+    metrics.plan(factory.plan(), STATUS.model_copy(update={"prediction_error": Decimal("-0.02")}))
     found = scraped(metrics)
     mine = 'namespace="team-a",plan="support"'
     assert found[f"orrery_plan_spent{{{mine}}}"] == 1.5 and found[f"orrery_plan_budget{{{mine}}}"] == 5
@@ -87,6 +86,26 @@ def test_a_plan_is_counted_for_its_team_and_an_hour_has_a_price() -> None:
     metrics.prices(prices)
     hour = 'orrery_accelerator_hourly_cost{accelerator="l4",capacity_type="Spot",price_list="cloud"}'
     assert scraped(metrics)[hour] == 0.7
+    # a price that the list no longer has, and a list that is no more, are not told
+    other = prices.spec.accelerators[0].model_copy(update={"name": "h100"})
+    metrics.prices(prices.model_copy(update={"spec": prices.spec.model_copy(update={"accelerators": [other]})}))
+    assert [n for n in scraped(metrics) if n.startswith("orrery_accelerator_hourly_cost")] == [
+        hour.replace("l4", "h100")
+    ]
+    metrics.forget_prices("cloud")
+    assert not [n for n in scraped(metrics) if n.startswith("orrery_accelerator_hourly_cost")]
+
+
+def test_a_watch_that_has_shown_nothing_is_silent_since_the_start() -> None:
+    now = [100.0]
+    metrics = Metrics(clock=lambda: now[0])
+    now[0] += 60
+    metrics.watched("jobs")
+    now[0] += 5
+    metrics.refresh(0, True, {})
+    ages = {n: v for n, v in scraped(metrics).items() if n.startswith("orrery_watch_last_event_age_seconds")}
+    assert len(ages) == 6 and ages['orrery_watch_last_event_age_seconds{resource="jobs"}'] == 5
+    assert ages['orrery_watch_last_event_age_seconds{resource="pods"}'] == 65
 
 
 def test_what_a_watch_owes_is_told_by_resource() -> None:

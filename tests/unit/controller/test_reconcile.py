@@ -19,6 +19,7 @@ from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Object
 from orrery.controller.world import World
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import report
+from tests.unit.controller.test_metrics import scraped
 from tests.unit.controller.test_probing import PRICES, Objects
 
 pytestmark = pytest.mark.unit
@@ -32,6 +33,12 @@ class Cluster:
 
     def __init__(self) -> None:
         self.server, self.world, self.now = Objects(), World(), datetime(2026, 1, 1, tzinfo=UTC)
+        self.start()
+        self._prices = 0
+        self.price("3.6")
+
+    def start(self) -> None:
+        """A new process, to which nothing has been told but what there is."""
         recorder = Recorder(type("Mute", (), {"create": lambda *_: None})())
         settings = JobSettings("probe:1")
         self.metrics = Metrics()
@@ -39,8 +46,6 @@ class Cluster:
             self.server, self.world, settings, self.metrics, recorder, lambda: True, clock=lambda: self.now
         )  # type: ignore[arg-type]  # as much of a server as is asked
         self.reconciler = Reconciler(probing)
-        self._prices = 0
-        self.price("3.6")
 
     def price(self, per_hour: str) -> None:
         """Apply the price list."""
@@ -252,3 +257,29 @@ def test_suspended_what_its_queue_let_run_meanwhile_ends_by_itself() -> None:
     cluster.apply(probing=ONE, suspend=True, **queued)
     cluster.look()
     assert cluster.jobs() == [job] and cluster.attempts()[job].cost is None
+
+
+def test_a_price_list_that_is_gone_has_no_price_in_the_metrics() -> None:
+    cluster, _ = begun()
+    assert any(n.startswith("orrery_accelerator_hourly_cost") for n in scraped(cluster.metrics))
+    cluster.world.drop(PRICE_LISTS, cluster.world.get(PRICE_LISTS, ("", "cloud")) or {})
+    cluster.look()
+    assert cluster.ready() == ("False", "PriceListNotFound")
+    assert not any(n.startswith("orrery_accelerator_hourly_cost") for n in scraped(cluster.metrics))
+
+
+def test_how_far_the_forecast_was_off_is_told_and_outlives_the_process() -> None:
+    series = 'orrery_plan_prediction_error{namespace="team-a",plan="support"}'
+    cluster, _ = begun(objective={"goal": "MaximizeQuality"})
+    forecast = told(cluster)["recommendation"]
+    assert not forecast["measured"] and series not in scraped(cluster.metrics)
+    settled(cluster)
+    measured, error = told(cluster)["recommendation"], Decimal(told(cluster)["predictionError"])
+    assert measured["measured"]
+    assert error == Decimal(measured["quality"]["predicted"]) - Decimal(forecast["quality"]["predicted"]) != 0
+    assert scraped(cluster.metrics)[series] == float(error)
+    version = (cluster.plan() or {})["metadata"]["resourceVersion"]
+    cluster.start()
+    cluster.look()
+    assert scraped(cluster.metrics)[series] == float(error)
+    assert (cluster.plan() or {})["metadata"]["resourceVersion"] == version, "and nothing is written for it"
