@@ -42,16 +42,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks that follow from where a test stands.
 
-    A docstring's example is a test of its module: `unit`, or `model` where it needs torch. Side by side (`make test`), the
-    tests of one cluster stay in one process, and so do those that hold real models: the first wait more than they
-    compute, the second compute more than they wait.
+    A docstring's example is a test of its module: `unit`, or `model` where it needs torch. Side by side (`make test`), two
+    processes have a cluster each, one for the tests of the operator that they share and one for the rest, and a third has
+    what holds real models: the first two wait more than they compute, the third computes more than it waits.
     """
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             item.add_marker("model" if _runs_torch(item.path) else "unit")
-        for mark, group in (("integration", "cluster"), ("e2e", "models")):
-            if item.get_closest_marker(mark):
-                item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("integration"):
+            shared = "operator" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("operator" if shared else "cluster"))
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.xdist_group("models"))
     if "benchmark" not in config.getoption("markexpr"):  # one parameter of a unit test may be a benchmark
         measured = [item for item in items if item.get_closest_marker("benchmark")]
         config.hook.pytest_deselected(items=measured)
