@@ -20,9 +20,10 @@ from orrery.api.pricelist import PriceList
 from orrery.api.probe import ProbeSpec, Report
 from orrery.controller import results
 from orrery.local import engine
+from orrery.local.facts import read_facts
 from orrery.local.store import Store
 from orrery.planning.advance import advance
-from orrery.planning.types import Facts
+from orrery.probes.locations import SourceRoots
 from tests.cluster import Cluster
 from tests.integration.operators import IMAGE, Namespace, Operator, conditions, kstatus, plan, stalled
 from tests.waiting import crowding, until
@@ -61,7 +62,11 @@ def decided_locally(
         spec, report = ProbeSpec.model_validate(probe["spec"]), Report.model_validate(probe["status"]["report"])
         store.write_reused(spec, report, "the cluster")
     settings = engine.Settings(folder / "state", lambda *_: pytest.fail("a further probe was started"))
-    answer = engine.run(asked, priced, Facts(), settings, advance, Silent(), engine.Stop())
+    # as the command reads them: of a hub's repositories that are not in this machine's cache, nothing is known
+    absent: list[str] = []
+    facts = read_facts(asked, SourceRoots(), absent.append)
+    assert len(absent) == 1 and facts.task is None and not facts.models
+    answer = engine.run(asked, priced, facts, settings, advance, Silent(), engine.Stop())
     assert answer.step.finished and len(answer.records) == len(probes)
     return answer.step.status.to_wire()
 

@@ -75,6 +75,17 @@ def test_zero_shot_comes_first_and_brings_the_facts() -> None:
     assert (condition(step, "Ready").status, condition(step, "Reconciling").status) == ("False", "True")
 
 
+def test_what_a_shell_read_itself_changes_no_answer_once_probes_have_reported() -> None:
+    """`orrery run` reads sizes and data beforehand, the operator neither: from the same reports both answer the same."""
+    plan, world = tiny(), World(seed=3)
+    records = drive(plan, PRICES, world).records
+    estimated = world.task_facts.model_copy(update={"input_tokens": Decimal(31), "example_tokens": Decimal(40)})
+    sizes = plan.spec.models[0].facts
+    assert sizes is not None
+    read, blind = (advance(plan, records, PRICES, f) for f in (Facts({"small": sizes}, task=estimated), Facts()))
+    assert read.finished and bytes_of(read) == bytes_of(blind)
+
+
 def test_a_run_ends_with_an_answer_that_is_near_the_best() -> None:
     world = World(seed=3, overrides={("small", "LoRA"): 0.95, ("small", "InContext"): 0.6})
     run = drive(small(), PRICES, world)
