@@ -22,7 +22,7 @@ from orrery.cli.options import Output
 from orrery.planning.reasons import amount
 
 #: Width of tables that go to a file or a pipe.
-PLAIN_WIDTH = 140
+PLAIN_WIDTH = 180
 
 
 def console(*, stderr: bool = False) -> Console:
