@@ -42,7 +42,9 @@ def losses(folder: Path) -> dict[str, Any]:
     return {
         "command": "python -m tests.benchmarks.learn_priors --data DIR",
         "source": "curves released with arXiv 2402.02314 (Apache-2.0): " + ", ".join(t.name for t in tasks),
-        "tasks": {t.name: {"curves": priors.fingerprints(t.losses)} for t in tasks},
+        "tasks": {
+            t.name: {"losses": " ".join(sorted(frozenset().union(*priors.fingerprints(t.losses))))} for t in tasks
+        },
         "all": numbers(tasks),
         "without": {t.name: numbers([u for u in tasks if u is not t]) for t in tasks if len(tasks) > 1},
     }

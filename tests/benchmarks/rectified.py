@@ -46,7 +46,7 @@ class Seen:
     parameters: Array
     families: list[str]
     target: float
-    fingerprints: list[str]
+    fingerprints: list[frozenset[str]]
     seed: int
 
 

@@ -14,24 +14,56 @@ DATA = Path(__file__).parents[4] / "shared" / "data" / "rectified"
 
 def test_a_task_of_the_prior_gets_the_version_without_it() -> None:
     everything = priors.shipped_prior(Link.LOG)
-    unknown = priors.shipped_prior(Link.LOG, task="no such task", seen=["0" * 10])
+    unknown = priors.shipped_prior(Link.LOG, task="no such task", seen=[frozenset(["0" * 8])])
     without = priors.shipped_prior(Link.LOG, task="flan")
     assert np.array_equal(everything.mean, unknown.mean)
     assert not np.array_equal(everything.mean, without.mean)
     assert priors.shipped_prior(Link.LOGIT) is ERROR_PRIOR
 
 
+def gigaword() -> np.ndarray:
+    with (DATA / "gigaword.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return np.array(
+        [[float(r[c]) for c in sorted((c for c in rows[0] if c.isdigit() and c != "0"), key=int)] for r in rows]
+    )
+
+
 @pytest.mark.skipif(
     not DATA.exists(), reason="needs the measured curves of ../shared/data/rectified beside the checkout"
 )
-def test_a_renamed_task_is_recognised_by_its_curves() -> None:
-    with (DATA / "gigaword.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    sizes = sorted((c for c in rows[0] if c.isdigit() and c != "0"), key=int)
-    losses = np.array([[float(r[c]) for c in sizes] for r in rows])
-    shuffled = losses[::-1][:3]
-    found = priors.shipped_prior(Link.LOG, task="renamed", seen=priors.fingerprints(shuffled))
+@pytest.mark.parametrize(
+    "kept",
+    [np.s_[::-1], np.s_[:3], np.s_[:, 1:], np.s_[:, :-1], np.s_[4:6, 2:9:2], np.s_[:1, -1:]],
+    ids=["shuffled", "three models", "no 200", "no largest size", "some of both", "one loss"],
+)
+def test_a_renamed_task_is_recognised_by_what_is_left_of_its_curves(kept: tuple[slice, ...]) -> None:
+    found = priors.shipped_prior(Link.LOG, task="renamed", seen=priors.fingerprints(gigaword()[kept]))
     assert np.array_equal(found.mean, priors.shipped_prior(Link.LOG, task="gigaword").mean)
+
+
+@pytest.mark.skipif(
+    not DATA.exists(), reason="needs the measured curves of ../shared/data/rectified beside the checkout"
+)
+def test_holes_and_rounding_hide_no_task_and_another_task_is_not_taken_for_one() -> None:
+    without = priors.shipped_prior(Link.LOG, task="gigaword").mean
+    holes = np.where(np.random.default_rng(0).random((30, 14)) < 0.4, np.nan, gigaword().round(4))
+    assert np.array_equal(priors.shipped_prior(Link.LOG, seen=priors.fingerprints(holes)).mean, without)
+    other = gigaword() * np.random.default_rng(1).normal(1, 0.02, (30, 14))
+    everything = priors.shipped_prior(Link.LOG)
+    assert np.array_equal(
+        priors.shipped_prior(Link.LOG, task="other", seen=priors.fingerprints(other)).mean, everything.mean
+    )
+    assert np.array_equal(
+        priors.shipped_prior(Link.LOG, seen=priors.fingerprints(np.full((2, 3), np.nan))).mean, everything.mean
+    )
+
+
+def test_the_spelling_of_a_name_hides_no_task() -> None:
+    for spelling in ("Gigaword", "GIGAWORD"):
+        found = priors.shipped_prior(Link.LOG, task=spelling)
+        assert np.array_equal(found.mean, priors.shipped_prior(Link.LOG, task="gigaword").mean)
+    assert priors.shipped_shots_prior("BIGBench/Intent_Recognition") == priors.shipped_shots_prior("intent_recognition")
 
 
 def test_learns_the_moments_curves_were_drawn_from() -> None:

@@ -23,11 +23,15 @@ from orrery.laws.rectified import ERROR_PRIOR, LOSS_PRIOR, RectifiedPrior
 from orrery.laws.tuning_prior import ASSUMED, TuningPrior
 
 
-def fingerprints(losses: Array) -> list[str]:
-    """One short digest a curve (n, m) of its scores to five digits: tells whether a prior has seen it, order aside."""
-    return sorted(
-        hashlib.sha256(",".join(f"{v:.5g}" for v in row).encode()).hexdigest()[:10] for row in np.atleast_2d(losses)
-    )
+def fingerprints(losses: Array) -> list[frozenset[str]]:
+    """Short digests of the losses of each curve (n, m), to five digits: tell whether a prior has seen the curve.
+
+    Of every loss alone: a copy of a task under another name is known by what is left of it, with other sizes or models.
+    """
+    return [
+        frozenset(hashlib.sha256(f"{v:.5g}".encode()).hexdigest()[:8] for v in row[np.isfinite(row)])
+        for row in np.atleast_2d(losses)
+    ]
 
 
 @cache
@@ -36,19 +40,38 @@ def _shipped(name: str) -> dict[str, Any]:
     return content
 
 
-def shipped_prior(link: Link, *, task: str | None = None, seen: Iterable[str] = ()) -> RectifiedPrior:
+def _without(content: dict[str, Any], task: str | None) -> dict[str, Any]:
+    """The numbers that have not seen a task of this name, in any spelling and with or without its collection's."""
+    asked = (task or "").casefold().removeprefix("bigbench/")
+    found: dict[str, Any] = next((v for k, v in content["without"].items() if k.casefold() == asked), content["all"])
+    return found
+
+
+def _holds(told: frozenset[str], curve: frozenset[str]) -> bool:
+    """Whether half of a curve's losses, and more than one where it has more, are among those a prior was learned from.
+
+    One in a hundred foreign losses is there by chance.
+    """
+    return bool(curve) and len(curve & told) >= max(min(2, len(curve)), len(curve) / 2)
+
+
+def shipped_prior(link: Link, *, task: str | None = None, seen: Iterable[frozenset[str]] = ()) -> RectifiedPrior:
     """The shipped prior for losses, or the weak one for shares, which nothing was learned for yet.
 
     Parameters
     ----------
     task, seen
-        Name of the task at hand and the ``fingerprints`` of its curves. Every task of the prior that has the same name
-        or one of the curves is left out.
+        Name of the task at hand and the ``fingerprints`` of its curves. Every task of the prior that has the same name,
+        in any spelling, or holds one of the curves is left out.
     """
     if link is not Link.LOG:
         return ERROR_PRIOR
-    content, curves = _shipped("losses"), set(seen)
-    known = [name for name, t in content["tasks"].items() if name == task or curves.intersection(t["curves"])]
+    content, curves = _shipped("losses"), list(seen)
+    known = []
+    for name, learned in content["tasks"].items():
+        told = frozenset(learned["losses"].split())
+        if name.casefold() == (task or "").casefold() or any(_holds(told, curve) for curve in curves):
+            known.append(name)
     if len(known) > 1:
         return LOSS_PRIOR
     numbers = content["without"][known[0]] if known else content["all"]
@@ -66,9 +89,7 @@ def shipped_shots_prior(task: str | None = None, *, retrieved: bool = False) -> 
         Name of the task at hand: the prior is then the one that has not seen it, with or without the collection's name
         before it (``bigbench/``).
     """
-    content = _shipped("retrieved" if retrieved else "shots")
-    known = content["without"].get((task or "").removeprefix("bigbench/"))
-    numbers: dict[str, Any] = content["all"] if known is None else known
+    numbers = _without(_shipped("retrieved" if retrieved else "shots"), task)
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
     return ShotsPrior(**fields)
 
@@ -85,9 +106,7 @@ def shipped_tuning_prior(link: Link, task: str | None = None) -> TuningPrior:
     """
     if link is not Link.LOGIT:
         return ASSUMED
-    content = _shipped("tuning")
-    known = content["without"].get((task or "").removeprefix("bigbench/"))
-    numbers: dict[str, Any] = content["all"] if known is None else known
+    numbers = _without(_shipped("tuning"), task)
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}
     return TuningPrior(**fields)
 
@@ -101,6 +120,4 @@ def shipped_vote_error(task: str | None = None) -> VoteError:
     task
         Its name, with or without the collection's name before it (``bigbench/``).
     """
-    content = _shipped("neighbours")
-    numbers = content["without"].get((task or "").removeprefix("bigbench/"), content["all"])
-    return VoteError(**numbers)
+    return VoteError(**_without(_shipped("neighbours"), task))
