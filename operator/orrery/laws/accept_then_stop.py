@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orrery.laws.observations import Curves, check_curves
+from orrery.laws.observations import Curves, check_curves, check_targets
 from orrery.laws.posterior import Array, Link, Posterior
 
 THRESHOLD = 5.0
@@ -38,9 +38,7 @@ class LinePosterior:
 
     def predict(self, sizes: ArrayLike) -> Posterior:
         """Posterior at ``sizes`` (p,), shape (n, p)."""
-        at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
-        if at.ndim != 1 or not (np.isfinite(at).all() and (at > 0).all()):
-            raise ValueError(f"sizes to forecast must be a list of finite numbers of examples > 0; found {sizes!r}")
+        at = check_targets(sizes)
         reach = np.log(at) - self.centre[:, None]
         mean = self.value[:, None] + self.slope[:, None] * reach
         own = self.residual_variance * (1 + 1 / np.maximum(self.accepted, 1))

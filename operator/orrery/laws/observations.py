@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from orrery.laws.posterior import Array, Link
 
+#: Repeats with less noise than this count the same.
+_EQUALLY_KNOWN = 1e-3
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -70,3 +73,37 @@ def check_curves(sizes: ArrayLike, scores: ArrayLike, *, link: Link, noise_sd: A
         values=values,
         noise_sd=np.where(seen, noise, np.inf),
     )
+
+
+def check_targets(sizes: ArrayLike, *, zero: bool = False) -> Array:
+    """Sizes to forecast, (p,), from one number or a list; 0 passes where the law has a score before tuning (``zero``).
+
+    Raises
+    ------
+    ValueError
+        Says what was found and what to write instead.
+    """
+    at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
+    if at.ndim != 1 or not (np.isfinite(at).all() and (at >= 0 if zero else at > 0).all()):
+        least = ">= 0" if zero else "> 0"
+        raise ValueError(f"sizes to forecast must be a list of finite numbers of examples {least}; found {sizes!r}")
+    return at
+
+
+def merge_repeats(data: Curves) -> tuple[Array, Array, Array]:
+    """Distinct sizes (u,), ascending, with values and standard errors (n, u); repeats are averaged by their precision.
+
+    Where a curve has nothing, its value is 0 and its error infinite, as in ``Curves``.
+    """
+    used = np.unique(data.sizes[data.seen])
+    rows, columns = np.nonzero(data.seen)
+    place = np.searchsorted(used, data.sizes[rows, columns])
+    noise = data.noise_sd[rows, columns]
+    weight = 1.0 / np.maximum(noise, _EQUALLY_KNOWN) ** 2
+    total, sums, noises = np.zeros((3, len(data.values), len(used)))
+    np.add.at(total, (rows, place), weight)
+    np.add.at(sums, (rows, place), weight * data.values[rows, columns])
+    np.add.at(noises, (rows, place), (weight * noise) ** 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen = total > 0
+        return used, np.where(seen, sums / total, 0.0), np.where(seen, np.sqrt(noises) / total, np.inf)

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from orrery.laws import catch_up, rectified
 from orrery.laws.borrowing import borrow
-from orrery.laws.observations import check_curves
+from orrery.laws.observations import check_curves, check_targets, merge_repeats
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.laws.priors import shipped_prior
 from orrery.laws.rectified import RectifiedPrior
@@ -81,13 +81,13 @@ def forecast(
     ((2, 1), True)
     """
     data = check_curves(sizes, scores, link=link, noise_sd=noise_sd)
-    target = np.atleast_1d(np.asarray(at, dtype=np.float64))
-    if target.ndim != 1 or not (np.isfinite(target).all() and (target > 0).all()):
-        raise ValueError(f"sizes to forecast must be a list of finite numbers of examples > 0; found {at!r}")
+    target = check_targets(at)
     if (data.sizes[data.seen] == 0).any():
         raise ValueError("sizes hold 0; give scores before tuning as zero_shot, a curve starts at its first example")
     prior = shipped_prior(link) if prior is None else prior
-    unique = np.unique(data.sizes[data.seen])
+    unique, on_grid, grid_noise = merge_repeats(data)
+    missing = ~np.isfinite(grid_noise)
+    on_grid[missing], grid_noise[missing] = np.nan, 0.0
     wanted = np.concatenate([unique, target])
     x, values, noise = _with_zero_shot(data.sizes, scores, data.noise_sd, zero_shot)
     measured: NDArray[np.bool_] = np.asarray(data.seen.any(axis=1))
@@ -105,7 +105,6 @@ def forecast(
     fall = np.abs(course[split:] - course[split - 1]) * (target > unique[-1])
     agree = COURSE_CORRELATION + (1 - COURSE_CORRELATION) / count
     variance = (COURSE_SHARE * fall) ** 2 + agree * (own.sd[:, split:] ** 2).mean(axis=0)
-    on_grid, grid_noise = _on_grid(unique, data.sizes, data.values, data.noise_sd, data.seen)
     start = min(unique[0], target.min())
     deviations = catch_up.forecast(
         np.log2(unique / start), on_grid - course[:split], grid_noise, np.log2(target / start), scale=_SCALE[link]
@@ -145,18 +144,3 @@ def _with_zero_shot(
         raise ValueError(f"zero_shot has shape {start.shape}; give one score a curve, {len(y)}, NaN where not measured")
     column = np.zeros((len(y), 1))
     return np.hstack([column, sizes]), np.hstack([start[:, None], y]), np.hstack([column, noise])
-
-
-def _on_grid(
-    unique: Array, sizes: Array, values: Array, noise_sd: Array, seen: NDArray[np.bool_]
-) -> tuple[Array, Array]:
-    """Values (n, u) and noise (n, u) at the distinct sizes; repeats are averaged with their weights."""
-    rows, columns = np.nonzero(seen)
-    place = np.searchsorted(unique, sizes[rows, columns])
-    weight = 1.0 / np.maximum(noise_sd[rows, columns], 1e-3) ** 2
-    total, sums, noises = np.zeros((3, len(values), len(unique)))
-    np.add.at(total, (rows, place), weight)
-    np.add.at(sums, (rows, place), weight * values[rows, columns])
-    np.add.at(noises, (rows, place), (weight * noise_sd[rows, columns]) ** 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(total > 0, sums / total, np.nan), np.where(total > 0, np.sqrt(noises) / total, 0.0)

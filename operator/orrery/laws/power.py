@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_expit
 
-from orrery.laws.observations import check_curves
+from orrery.laws.observations import check_curves, check_targets
 from orrery.laws.posterior import SHARE_MARGIN, Array, Link, Posterior
 
 _FLOORS = np.concatenate([[1e-3], np.linspace(0.03, 0.97, 32)])
@@ -39,9 +39,7 @@ class PowerPosterior:
 
     def predict(self, sizes: ArrayLike) -> Posterior:
         """Posterior at ``sizes`` (p,), shape (n, p)."""
-        at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
-        if at.ndim != 1 or not (np.isfinite(at).all() and (at > 0).all()):
-            raise ValueError(f"sizes to forecast must be a list of finite numbers of examples > 0; found {sizes!r}")
+        at = check_targets(sizes)
         shape = _shape(at, self.first, self.worth)
         mean, second = np.zeros((2, len(self.weights), len(at)))
         # On the log scale the start is normal and three moments do; on the logit scale it goes through its quadrature.

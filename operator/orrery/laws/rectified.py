@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, ndtri
 
-from orrery.laws.observations import Curves, check_curves
+from orrery.laws.observations import Curves, check_curves, check_targets
 from orrery.laws.posterior import Array, Link, Posterior
 
 _PARAMETERS = 4
@@ -164,9 +164,7 @@ class RectifiedPosterior:
         The standard deviation holds the spread of the draws and the law's misfit and drift; sampling noise of a new
         measurement is not in it.
         """
-        at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
-        if at.ndim != 1 or not (np.isfinite(at).all() and (at >= 0).all()):
-            raise ValueError(f"sizes to forecast must be a list of finite numbers of examples >= 0; found {sizes!r}")
+        at = check_targets(sizes, zero=True)
         parts = [self._block(slice(i, i + _BLOCK), at) for i in range(0, len(self.draws), _BLOCK)]
         mean, variance = (np.concatenate(p) for p in zip(*parts, strict=True))
         return Posterior(mean, np.sqrt(variance), self.link)
@@ -183,14 +181,6 @@ class RectifiedPosterior:
         own = self.prior.misfit_sd**2 + np.maximum(self.prior.drift_sd**2 - (lifted**2).sum(axis=1), 0.0)
         unseen = np.where(data.seen.any(axis=1, keepdims=True), 0.0, self.prior.unseen_sd**2)
         return mean, (spread + own) * self.misfit[rows, None] + unseen
-
-    def pretraining_worth(self) -> Array:
-        """Posterior median of D0, the number of examples pre-training is worth, one per curve."""
-        order = np.argsort(self.draws[..., 2], axis=1)
-        cumulative = np.cumsum(np.take_along_axis(self.weights, order, 1), axis=1)
-        pick = np.argmax(cumulative >= 0.5 * cumulative[:, -1:], axis=1)
-        chosen = np.take_along_axis(order, pick[:, None], 1)
-        return np.exp(np.take_along_axis(self.draws[..., 2], chosen, 1)[:, 0])
 
 
 def _drift(a: Array, b: Array, prior: RectifiedPrior) -> Array:

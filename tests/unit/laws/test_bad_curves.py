@@ -6,9 +6,13 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orrery.laws.curve_laws import curve_law, names
 from orrery.laws.posterior import Link, Posterior
+from orrery.laws.priors import shipped_prior
+from orrery.laws.rectified import curve
 
 pytestmark = pytest.mark.unit
 LAWS = pytest.mark.parametrize("name", names())
@@ -123,6 +127,92 @@ def test_repeated_sizes_are_further_evidence_or_at_least_no_harm(name: str) -> N
     assert abs(float(twice.mean[0, 0] - once.mean[0, 0])) < 0.05
     assert twice.sd[0, 0] < 1.2 * once.sd[0, 0] + 0.02
     assert same.sd[0, 0] > 0.035, "three looks at one size say little about another"
+
+
+#: What a rising loss, a jump at the last size and a first hit may say: nothing. The interval must hold the last point.
+NONSENSE = {
+    "loss rising threefold": ([1.0, 1.3, 1.7, 2.2, 3.0], Link.LOG),
+    "a loss that jumps at the last size": ([2.0, 2.0, 2.0, 2.0, 8.0], Link.LOG),
+    "a loss that falls off a cliff": ([8.0, 8.0, 8.0, 8.0, 2.0], Link.LOG),
+    "a first hit at the last size": ([0.0, 0.0, 0.0, 0.0, 1.0], Link.LOGIT),
+    "a score lost at the last size": ([1.0, 1.0, 1.0, 1.0, 0.0], Link.LOGIT),
+}
+
+
+@LAWS
+@pytest.mark.parametrize("what", NONSENSE)
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_curve_that_makes_no_sense_is_never_a_sure_forecast(name: str, what: str, noise: float) -> None:
+    scores, link = NONSENSE[what]
+    p = run(name, SIZES, [scores], link=link, noise=noise)
+    sane(p)
+    low, high = (float(v[0, 0]) for v in p.interval(0.9))
+    if link is Link.LOGIT:
+        assert high - low > 0.9, "five scores of which one differs say nothing about sixteen times the size"
+        return
+    last = scores[-1]
+    assert high / low > 2.5, "no law knows where such a curve goes"
+    assert low < last if scores[0] < last else high > 0.6 * last, "it may stay where it is, or nearly"
+
+
+@st.composite
+def nonsense(draw: st.DrawFn) -> tuple[list[float], list[list[float]], Link]:
+    """Curves of any shape: one to five sizes, unsorted and repeated, some scores missing."""
+    link = draw(st.sampled_from([Link.LOG, Link.LOGIT]))
+    score = st.floats(0.05, 20) if link is Link.LOG else st.sampled_from([0.0, 1.0, 0.5]) | st.floats(0, 1)
+    count = draw(st.integers(1, 5))
+    sizes = draw(st.lists(st.sampled_from([4.0, 16.0, 50.0, 200.0, 1e3, 1e5]), min_size=count, max_size=count))
+    row = st.lists(st.just(float("nan")) | score, min_size=count, max_size=count)
+    return sizes, draw(st.lists(row, min_size=1, max_size=3)), link
+
+
+@LAWS
+@given(case=nonsense(), reach=st.floats(1.5, 300))
+@settings(max_examples=12, deadline=None)
+def test_whatever_the_curve_a_forecast_far_from_it_holds_its_last_point(
+    name: str, case: tuple[list[float], list[list[float]], Link], reach: float
+) -> None:
+    sizes, scores, link = case
+    x, y = np.array(sizes), np.array(scores)
+    seen = np.isfinite(y)
+    at = max((float(x[seen.any(axis=0)].max()), 1.0) if seen.any() else (1.0,)) * reach
+    p = run(name, x, y, [at], link=link)
+    sane(p)
+    for i in np.flatnonzero(seen.any(axis=1)):
+        end = x[seen[i]].max()
+        last = float(np.mean(link.forward(y[i, seen[i] & (x == end)])))
+        gone = float(p.mean[i, 0]) - last
+        worse = gone > 0 if link is Link.LOG else gone < 0
+        far = abs(gone) > (2.0 if link is Link.LOG else 6.0)
+        if worse or far:
+            assert p.sd[i, 0] > 0.999 * abs(gone), (
+                "a forecast that is worse than the last point, or far from it, is unsure"
+            )
+        if name != "Pooled":
+            assert p.sd[i, 0] > 0.009 * np.log(at / end), "nobody is sure so far out"
+
+
+@pytest.mark.parametrize("sizes", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", ["RectifiedLaw", "PowerLaw", "AcceptThenStop", "LastTwoPoints"])
+def test_intervals_of_named_laws_hold_two_hundred_times_beyond_and_say_something(name: str, sizes: int) -> None:
+    """300 curves as measured ones are: the law's prior, its drift and its misfit."""
+    prior, rng = shipped_prior(Link.LOG), np.random.default_rng(sizes)
+    x = 200.0 * 2.0 ** np.arange(sizes + 8)
+    theta = rng.multivariate_normal(prior.mean, prior.covariance, 300)
+    distance = np.sqrt(3) * np.abs(np.log(x[:, None] / x)) / prior.drift_length
+    drift = prior.drift_sd**2 * (1 + distance) * np.exp(-distance)
+    off = rng.multivariate_normal(np.zeros(len(x)), drift + prior.misfit_sd**2 * np.eye(len(x)), 300)
+    z = curve(theta, x, Link.LOG) + off
+    p = run(name, x[:sizes], np.exp(z[:, :sizes]), x[[-1]], noise=0.0)
+    low, high = p.interval(0.9)
+    held = np.mean((low[:, 0] < np.exp(z[:, -1])) & (np.exp(z[:, -1]) < high[:, 0]))
+    width = float(np.median(np.log(high / low)))
+    assert held >= 0.85
+    if sizes > 1:
+        assert held < 1.0 or name == "PowerLaw"
+        assert width < 1.2, "an interval is of use"
+    else:
+        assert width < 3.5
 
 
 @LAWS
