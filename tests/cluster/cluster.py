@@ -278,7 +278,7 @@ class Cluster:
         """Waits for the supervisor's end, whoever started it; kills it when it hangs (its children carry PR_SET_PDEATHSIG)."""
         if self._supervisor is not None:
             try:
-                self._supervisor.wait(20)
+                self._supervisor.wait(60)
             except subprocess.TimeoutExpired:
                 self._supervisor.kill()
                 self._supervisor.wait()
@@ -286,7 +286,7 @@ class Cluster:
         with contextlib.suppress(OSError, ValueError):
             descriptor = os.pidfd_open(int((self.root / "supervisor.pid").read_text()))
             try:
-                if not select.select([descriptor], [], [], 20)[0]:
+                if not select.select([descriptor], [], [], 60)[0]:
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
                 os.close(descriptor)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 
 from orrery.api import catalogue
 from orrery.probes import assets
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -95,7 +95,7 @@ def test_two_fetches_at_once_wait_for_each_other(index: Path, tmp_path: Path) ->
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(600)
     assert sorted(brought) == [0, 3]
     assert files(cache) == ALL
 
@@ -114,15 +114,12 @@ def test_a_killed_fetch_goes_on_with_what_is_missing(index: Path, tmp_path: Path
     said: list[str] = []
     thread = threading.Thread(target=lambda: said.extend(a.name for a in assets.fetch(cache, said.append)))
     thread.start()
-    for _ in range(200):
-        if said:
-            break
-        time.sleep(0.05)
+    until(lambda: said, 20)
     assert said == ["waiting for another fetch into this cache"]
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
-    thread.join(120)
+    thread.join(600)
     assert said[-1] == "toy/two" and files(cache) == ALL and not left.exists()
 
 

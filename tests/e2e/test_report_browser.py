@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.report.answers import answer, hostile, large
+from tests.waiting import crowding
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,11 +66,12 @@ def seen(playwright: Path, tmp_path_factory: pytest.TempPathFactory):
         path.write_text(one.page(), encoding="utf-8")
         pages.append(f"{name}={path}")
     script = Path(__file__).with_name("report_in_browser.cjs")
+    crowded = crowding()
     done = subprocess.run(
         [node, script, playwright, chromium, shots, *pages], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "crowded": max(crowded, crowding())}
 
 
 @pytest.mark.parametrize("mode", ["light", "dark", "phone"])
@@ -119,7 +121,7 @@ def test_ten_thousand_candidates(seen):
     assert page["light"]["table"]["start"].endswith("of 10,000") and page["light"]["table"]["rows"] == 50
     assert page["light"]["table"]["second"].startswith("51 to 100")
     # The best of the three: what else the machine does is not the page's.
-    assert min(page[mode]["seconds"] for mode in ("light", "dark", "phone")) < 3
+    assert min(page[mode]["seconds"] for mode in ("light", "dark", "phone")) < 3 * seen["crowded"]
 
 
 def test_without_script_the_answer_and_the_candidates_are_there(seen):

@@ -17,6 +17,7 @@ from orrery.api.load import load
 from orrery.api.probe import trial_key
 from orrery.local.store import Store
 from orrery.probes.assets import location
+from tests.waiting import PATIENCE, crowding
 
 pytestmark = pytest.mark.e2e
 
@@ -92,9 +93,9 @@ def test_killed_on_the_way_it_answers_in_the_end_and_measures_nothing_twice(tmp_
         process = subprocess.Popen(
             command(plan), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 120 * PATIENCE
         while process.poll() is None and not list(state.glob("probes/*/attempt-*/started.json")):
-            assert time.monotonic() < limit, "no probe was started within two minutes"
+            assert time.monotonic() < limit, "no probe was started"
             time.sleep(0.05)
         time.sleep(generator.uniform(0, 6))
         os.kill(process.pid, signal.SIGKILL)
@@ -109,7 +110,7 @@ def test_killed_on_the_way_it_answers_in_the_end_and_measures_nothing_twice(tmp_
     # Asked again, it knows.
     began = time.monotonic()
     assert run(plan, cwd=tmp_path) == answered
-    assert time.monotonic() - began < 60 and measured(state) == keys
+    assert time.monotonic() - began < 60 * crowding() and measured(state) == keys
     # Another plan with another budget decides from the same measurements.
     other = run(small_plan(tmp_path / "other.yaml", name="other", budget={"maxProbeCost": "0.04"}), cwd=tmp_path)
     assert other["status"]["progress"]["reused"] > 0
@@ -138,12 +139,12 @@ def test_interrupted_by_ctrl_c_it_reports_what_it_has(tmp_path):
         # tests that a shell started in the background ignore SIGINT, and so would what they start
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 120 * PATIENCE
     while process.poll() is None and not list(state.glob("probes/*/attempt-*/started.json")):
-        assert time.monotonic() < limit, "no probe was started within two minutes"
+        assert time.monotonic() < limit, "no probe was started"
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 3, err
     status = json.loads(out)["status"]
     assert status["spend"]["reserved"] == "0" and float(status["spend"]["cost"]) > 0

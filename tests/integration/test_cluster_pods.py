@@ -185,7 +185,7 @@ def test_the_deadline_ends_a_pod(kubernetes: client.ApiClient, namespace: str) -
     assert pod["status"]["reason"] == "DeadlineExceeded"
     # Process 1 without a handler ignores SIGTERM and is killed after the grace.
     assert terminated(pod)["exitCode"] == (137 if ISOLATED else 143)
-    assert not processes_with("600.25")
+    until(lambda: not processes_with("600.25"), 5)
 
 
 def test_deletion_asks_waits_and_kills(kubernetes: client.ApiClient, namespace: str) -> None:
