@@ -283,3 +283,19 @@ def test_how_far_the_forecast_was_off_is_told_and_outlives_the_process() -> None
     cluster.look()
     assert scraped(cluster.metrics)[series] == float(error)
     assert (cluster.plan() or {})["metadata"]["resourceVersion"] == version, "and nothing is written for it"
+
+
+def test_what_a_queue_holds_of_before_an_edit_costs_nothing_and_holds_up_nothing() -> None:
+    """A Job that a queue holds has no deadline: it would wait for ever, and the plan with it."""
+    queued = {"scheduling": {"queueName": "team"}, "probing": ONE}
+    cluster = Cluster()
+    cluster.apply(**queued)
+    cluster.look()
+    cluster.look()
+    (old,) = cluster.jobs()
+    assert cluster.attempts()[old].reason == "WaitingInQueue"
+    cluster.apply(task=OTHER_DATA, **queued)
+    cluster.look()
+    (new,) = cluster.jobs()
+    cluster.look()
+    assert new != old and (cluster.attempts()[old].reason, cluster.attempts()[old].cost) == ("Interrupted", Decimal(0))
