@@ -69,7 +69,7 @@ def show(
         document = plan.model_copy(update={"status": status}).to_wire()
         document["measurements"] = [m for record in records for m in _measurements(record)]
         budget = f"{amount(float(plan.spec.budget.max_probe_cost))} {currency}"
-        message = next((c.message for c in status.conditions if c.type == "Ready"), "")
+        message = next((c.message for c in status.conditions if c.type in ("Ready", "Reconciling")), "")
         parts: list[RenderableType] = [
             answer(
                 f"{plan.metadata.namespace}/{plan.metadata.name}",

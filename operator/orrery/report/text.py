@@ -32,7 +32,7 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
     """The answer in a sentence, then the few numbers behind it."""
     best, days = status.recommendation, plan.spec.workload.horizon_days
     if best is None:
-        ready = next((c.message for c in status.conditions if c.type == "Ready"), "")
+        ready = next((c.message for c in status.conditions if c.type in ("Ready", "Reconciling")), "")
         said = "No candidate meets the objective" if status.phase == "Infeasible" else "There is no answer yet"
         return f'<p class="answer">{said}.</p><p>{escape(ready)}</p>'
     q, c = best.quality, best.cost
