@@ -116,10 +116,13 @@ class Alternative(Choice):
 
 
 class ConfirmationCost(StatusModel):
-    """Money of the full run."""
+    """Money and work of the full run."""
 
     predicted: Money = Field(description="Forecast, load included.")
     actual: Money | None = Field(None, description="Paid for it.")
+    predicted_accelerator_seconds: Number | None = Field(None, description="Forecast accelerator time, load included.")
+    actual_accelerator_seconds: Number | None = Field(None, description="Accelerator time used.")
+    flops: Number | None = Field(None, description="Floating-point operations of training and scoring, forecast.")
 
 
 class Confirmation(StatusModel):
@@ -135,6 +138,7 @@ class Confirmation(StatusModel):
     cost: ConfirmationCost | None = Field(None, description="Forecast and actual cost of the run.")
     spent: Money = Field(description="Paid for confirming this plan's answers so far.")
     reserved: Money = Field(description="Worst case of a run in flight.")
+    accelerator_seconds: Number | None = Field(None, description="Accelerator time used for confirming so far.")
     deleted_cost: Money | None = Field(None, description="Part of what was paid whose probes were deleted since.")
     reason: CamelWord = Field(description="Where it stands, as one word.")
     message: Text = Field(description="Where it stands, as a sentence.")

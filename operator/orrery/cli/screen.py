@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orrery.api import yamltext
 from orrery.api.quantities import Interval
-from orrery.api.status import Choice, CostForecast, PlanStatus
+from orrery.api.status import Choice, Confirmation, CostForecast, PlanStatus
 from orrery.cli.options import Output
 from orrery.planning.reasons import amount
 
@@ -161,6 +161,8 @@ def answer(title: str, status: PlanStatus, horizon_days: int, budget: str, messa
         lines.append(("why", best.message))
     else:
         lines = [("answer", message or "nothing can be recommended")]
+    if status.confirmation is not None:
+        lines.append(("confirmed", confirmation(status.confirmation, currency)))
     parts.append(Padding(facts(lines + spending(status, budget)), (1, 0, 0, 2)))
     if status.alternatives:
         parts.append(section("alternatives", alternatives(status)))
@@ -182,6 +184,18 @@ def compute(cost: CostForecast, currency: str) -> list[tuple[str, str]]:
     if cost.cost_of_pass is not None:
         lines.append(("cost of pass", f"{amount(float(cost.cost_of_pass))} {currency} per right answer"))
     return lines
+
+
+def confirmation(found: Confirmation, currency: str) -> str:
+    """Where the full run of the answer stands, and what it cost."""
+    text = found.message
+    if found.cost is not None and found.cost.actual is not None:
+        seconds = float(found.cost.actual_accelerator_seconds or 0)
+        text += (
+            f"; it cost {amount(float(found.cost.actual))} {currency} and {figure(seconds)} s, "
+            f"{amount(float(found.cost.predicted))} {currency} were predicted"
+        )
+    return text
 
 
 def operations(value: float | None) -> str:

@@ -204,7 +204,9 @@ def deleted_confirmations(
     known = Decimal(str(spend.get("deletedCost", "0")))
     paid = known + sum((r.cost for r in records if r.confirming and not r.reused), Decimal(0))
     cost = known + max(Decimal(str(spend.get("spent", "0"))) - paid, Decimal(0)) + lost[0]
-    return _gone(plan, DELETED_CONFIRMATIONS, CONFIRMING_SEED, cost, lost[1]) if cost > 0 else None
+    used = sum(r.seconds for r in records if r.confirming and not r.reused)
+    seconds = max(0.0, round(float(spend.get("acceleratorSeconds", 0)) - used, 3)) + lost[1]
+    return _gone(plan, DELETED_CONFIRMATIONS, CONFIRMING_SEED, cost, seconds) if cost > 0 else None
 
 
 def _gone(plan: AdaptationPlan, name: str, seed: int, cost: Decimal, seconds: float) -> ProbeRecord:

@@ -156,26 +156,28 @@ class Confirming:
         status = made.status.model_copy(update={"reserved": made.status.reserved + request.reservation})
         return Confirmed(status, made.condition, request)
 
-    def _seconds(self, i: int, trial: Trial) -> tuple[float, float]:
-        """Median and 95th percentile of the run, load included."""
+    def _work(self, i: int, trial: Trial) -> tuple[tuple[WorkKind, float, float], ...]:
+        """Kind, FLOPs and what its passes cost beside them (``throughput.effort``): of scoring and of training."""
         g = int(self.space.group[i])
         group, j = self.space.groups[g], int(self.space.configuration[i])
-        where = self.space.accelerators[self.space.accelerator[i]].name
         work = group.plugin.work(self.groups.build(g), None, None)
         each = work.request_flops if work.evaluation_flops is None else work.evaluation_flops
         training = group.plugin.training
         kind = WorkKind.of(training) if training is not None else WorkKind.INFERENCE
-        load = self.clock.load_seconds(group.model.name, where)
-        middle, upper = load + 1.0, 2 * load + 1.0
-        parts = (
-            (WorkKind.INFERENCE, each[j] * trial.fidelity.evaluation_items, 0.0),
-            (kind, work.adaptation_flops[j], work.adaptation_pass_flops[j]),
+        return (
+            (WorkKind.INFERENCE, float(each[j]) * trial.fidelity.evaluation_items, 0.0),
+            (kind, float(work.adaptation_flops[j]), float(work.adaptation_pass_flops[j])),
         )
-        for which, flops, wasted in parts:
+
+    def _seconds(self, i: int, trial: Trial) -> tuple[float, float]:
+        """Median and 95th percentile of the run, load included."""
+        model = self.space.groups[int(self.space.group[i])].model.name
+        where = self.space.accelerators[self.space.accelerator[i]].name
+        load = self.clock.load_seconds(model, where)
+        middle, upper = load + 1.0, 2 * load + 1.0
+        for kind, flops, wasted in self._work(i, trial):
             if flops > 0:
-                p = self.clock.seconds(
-                    group.model.name, where, which, np.array([float(flops)]), np.array([float(wasted)])
-                )
+                p = self.clock.seconds(model, where, kind, np.array([flops]), np.array([wasted]))
                 middle += float(p.median()[0])
                 upper += float(np.exp(p.mean[0] + _UPPER * p.sd[0]))
         return middle, upper
@@ -252,14 +254,21 @@ class Confirming:
             quality = self._quality(i, trial, result)
             low, high = quality.interval(0.9)
             predicted = number(float(quality.median()[0]))
-            price = self.prices.per_second(self.space.accelerators[self.space.accelerator[i]])
-            paid = record.cost if record is not None and record.state not in IN_FLIGHT and not record.reused else None
+            accelerator = self.space.accelerators[self.space.accelerator[i]]
+            ended = record if record is not None and record.state not in IN_FLIGHT and not record.reused else None
+            seconds = self._seconds(i, trial)[0]
             fields = {
                 "candidate": self.space.label(i),
                 "predicted": predicted,
                 "lower": number(float(low[0])),
                 "upper": number(float(high[0])),
-                "cost": ConfirmationCost(predicted=expected(self._seconds(i, trial)[0], price), actual=paid),
+                "cost": ConfirmationCost(
+                    predicted=expected(seconds, self.prices.per_second(accelerator)),
+                    actual=None if ended is None else ended.cost,
+                    predicted_accelerator_seconds=number(seconds * accelerator.count, 4),
+                    actual_accelerator_seconds=None if ended is None else number(ended.seconds, 9),
+                    flops=number(sum(flops for _, flops, _ in self._work(i, trial)), 4),
+                ),
             }
             if result is not None and result.score is not None:
                 actual = number(float(result.score))
@@ -268,6 +277,7 @@ class Confirming:
             **fields,
             spent=sum((r.cost for r in own), Decimal(0)),
             reserved=sum((r.reserved for r in own if r.state in IN_FLIGHT), Decimal(0)),
+            accelerator_seconds=number(sum(r.seconds for r in own), 9),
             reason=reason,
             message=message[:1024],
         )

@@ -64,12 +64,16 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
             f"{_percent(float(saved))} less than measuring all" if saved is not None and saved > 0 else "for probes"
         )
         facts.append(("Spent to know", f"{amount(float(status.spend.cost))} {currency}", beside))
+    confirmed = ""
+    if status.confirmation is not None:
+        message = status.confirmation.message
+        confirmed = f"<p><b>Confirming:</b> {escape(message)}.</p>"
     cards = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>"
         for name, value, note in facts
     )
     return (
-        f'<p class="answer">{sentence}</p><p>{escape(best.message[:1].upper() + best.message[1:])}</p><dl class="cards">{cards}</dl>'
+        f'<p class="answer">{sentence}</p><p>{escape(best.message[:1].upper() + best.message[1:])}</p>{confirmed}<dl class="cards">{cards}</dl>'
         '<p class="note">Figures are medians, and the ranges hold the true value with 90 %; candidates are compared by '
         "their expected quality, which differs from the median where the forecast is wide.</p>"
     )

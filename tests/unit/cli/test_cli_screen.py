@@ -10,6 +10,8 @@ from rich.console import Console
 from orrery.api.status import (
     Alternative,
     ConfigurationValue,
+    Confirmation,
+    ConfirmationCost,
     CostForecast,
     PlanStatus,
     Progress,
@@ -92,6 +94,15 @@ def test_the_answer_tells_choice_quality_cost_spend_and_why_the_rival_lost():
         "costs 27.10 USD more",
     ):
         assert part in text, part
+
+
+def test_a_confirmed_answer_says_what_came_of_it_and_what_it_cost():
+    cost = ConfirmationCost(predicted="0.02", actual="0.017", actual_accelerator_seconds="61")
+    told = Confirmation(
+        spent="0.017", reserved="0", reason="WithinInterval", message="measured 0.93 in full", cost=cost
+    )
+    text = " ".join(shown(answer("a/b", STATUS.model_copy(update={"confirmation": told}), 365, "1 USD", "")).split())
+    assert "confirmed measured 0.93 in full; it cost 0.017 USD and 61 s, 0.02 USD were predicted" in text
 
 
 def test_an_infeasible_answer_says_why():

@@ -134,6 +134,7 @@ def test_what_runs_when_it_is_deleted_is_charged_to_the_budget_that_reserved_it(
     assert [None if r is None else (r.cost, r.confirming) for r in paid] == (
         [None, (Decimal("0.06"), True)] if seed else [(Decimal("0.06"), False), None]
     )
-    told = {"confirmation": {"spent": "0.06", "deletedCost": "0.06"}} if seed else {"spend": {"deletedCost": "0.06"}}
+    account = {"deletedCost": "0.06", "acceleratorSeconds": "60"}
+    told = {"confirmation" if seed else "spend": account | {"spent" if seed else "cost": "0.06"}}
     kept = deleted_confirmations(PLAN, told, []) if seed else deleted(PLAN, told, [])
-    assert kept is not None and kept.cost == Decimal("0.06"), "it stays spent"
+    assert kept is not None and (kept.cost, kept.seconds) == (Decimal("0.06"), 60.0), "it stays spent"

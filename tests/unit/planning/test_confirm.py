@@ -53,6 +53,9 @@ def test_the_recommended_candidate_is_run_in_full_once(plain: Run, confirmed: Ru
     assert not any(c.type == "Confirmed" for c in before.conditions) and before.confirmation is None
     told = after.confirmation
     assert told is not None and told.cost is not None and told.cost.actual == record.cost == told.spent
+    assert float(told.cost.actual_accelerator_seconds or 0) == pytest.approx(record.seconds, rel=1e-6)
+    assert told.accelerator_seconds == told.cost.actual_accelerator_seconds
+    assert (told.cost.predicted_accelerator_seconds or 0) > 0 and (told.cost.flops or 0) > 0
     assert told.error is not None and told.actual is not None and told.predicted is not None
     assert told.error == told.actual - told.predicted
     assert told.lower is not None and told.upper is not None and told.lower < told.predicted < told.upper
