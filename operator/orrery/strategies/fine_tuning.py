@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from orrery.api.models import Architecture, Model, Precision
-from orrery.api.probe import Method, Trial
+from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.memory import adapter_parameters, process_memory, training_memory
@@ -174,18 +174,6 @@ class FineTuning:
         one = float(request_flops(group, count_tokens(group).input, TokenCounts(0.0, 0.0, 0.0, 0.0))[0])
         median = float(group.link.inverse(mean)[0])
         return [Proposal(trial, shifts[0], 0.0, one * (examples + items), median)]
-
-    def told_by_peer(self, group: Group, trial: Trial) -> Array | None:
-        """How far a proxy on another model would move this group's forecasts, (n,); None when it would not.
-
-        Only the first proxy of any model does: the others' nearly repeat it.
-        """
-        if group.probing.predictor != ENSEMBLE or trial.fidelity.method is not Method.PROXY or peers.told(group):
-            return None
-        curves, point = self.curves(group), points_of([(None, parameters_of(trial), trial.fidelity.training_examples)])
-        mean, _ = curves.predict(point)
-        error = np.hypot(sampling_sd(group, mean, evaluation_size(group)), peers.prior(group).peer_sd)
-        return np.asarray(curves.tell(self.points(group), point, error)[0][0])
 
     def forecast(self, group: Group) -> QualityForecast:
         """The learning curve's law joined with the configurations' effects, at the size each configuration asks."""

@@ -14,12 +14,12 @@ from math import sqrt
 import numpy as np
 
 from orrery.api.models import Model
-from orrery.api.probe import Method, Trial
+from orrery.api.probe import Method
 from orrery.laws.posterior import Array, Link
 from orrery.planning.designers.scene import Scene
-from orrery.strategies import family
-from orrery.strategies.base import Evidence, Group, Proposal, Strategy
-from orrery.strategies.fine_tuning import FineTuning, sampling_sd
+from orrery.strategies import family, peers
+from orrery.strategies.base import Evidence, Group, Proposal
+from orrery.strategies.fine_tuning import ENSEMBLE, sampling_sd
 from orrery.strategies.trials import Identity, evaluation_size, identity, observed
 
 #: Link-scale error of a forecast from two siblings: 3.6 points on average in simulated families (docs/concepts/planning.md).
@@ -30,23 +30,23 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Telling:
-    """How well a measurement of a small sibling tells the same one of a large model."""
+    """How well a measurement of one model tells the same one of another."""
 
-    noise: float  #: link-scale error
+    noise: float  #: link-scale error, beside that of the items
     share: float  #: of what is told, that this measurement is credited with
 
 
 def telling(
     scene: Scene, small: str, large: Model, asked: Identity, imagined: Mapping[str, Sequence[Evidence]]
 ) -> Telling | None:
-    """What measuring ``asked`` on the model ``small`` tells of ``large``; None when it tells nothing.
+    """What measuring ``asked`` on the model ``small`` tells of its family's ``large``; None when it tells nothing.
 
-    A forecast needs siblings of two sizes, both smaller: the first brings half, the second the rest, and each further one
-    as much again as a fair share of their number.
+    A forecast needs siblings of two sizes, both smaller: the first brings half, the second the rest; each further one tells
+    as well as its fair share of them.
     """
-    sizes = _smaller(scene, large)
-    if scene.groups.link is not Link.LOGIT or small not in sizes or asked[2] != Method.DIRECT.value or asked[3]:
+    if large.family is None or scene.groups.link is not Link.LOGIT or asked[2] != Method.DIRECT.value or asked[3]:
         return None
+    sizes = _smaller(scene, large)
     seen = {
         size
         for name, size in sizes.items()
@@ -55,7 +55,7 @@ def telling(
             for e in (*scene.known.evidence.get(name, ()), *imagined.get(name, ()))
         )
     }
-    if sizes[small] in seen or len(set(sizes.values())) < family.LEAST_SIBLINGS:
+    if small not in sizes or sizes[small] in seen or len(set(sizes.values())) < family.LEAST_SIBLINGS:
         return None
     after = len(seen) + 1
     further = after > family.LEAST_SIBLINGS
@@ -64,8 +64,6 @@ def telling(
 
 def _smaller(scene: Scene, large: Model) -> dict[str, int]:
     """Parameters of the family's smaller models, as far as sizes are known."""
-    if large.family is None:
-        return {}
     sizes = {}
     for m in scene.spec.models:
         facts = scene.known.model_facts.get(m.name) or m.facts
@@ -75,27 +73,25 @@ def _smaller(scene: Scene, large: Model) -> dict[str, int]:
     return {} if own is None else {name: size for name, size in sizes.items() if size < own}
 
 
-def shift(
-    plugin: Strategy, view: Group, sd: Array, proposals: Sequence[Proposal], trial: Trial, told: Telling | None
-) -> Array | None:
-    """How far a trial on another model would move this group's forecasts, (n,); None when it would not.
+def of_proxy(view: Group, imagined: Mapping[str, Sequence[Evidence]]) -> Telling | None:
+    """What another model's proxy tells of a group that has none; only the first does, the next nearly repeat it."""
+    awaited = any(e.trial.fidelity.method is Method.PROXY for seen in imagined.values() for e in seen)
+    if view.probing.predictor != ENSEMBLE or awaited or peers.told(view):
+        return None
+    return Telling(peers.prior(view).peer_sd, 1.0)
+
+
+def shift(view: Group, sd: Array, own: Proposal, told: Telling) -> Array:
+    """How far the other model's measurement would move this group's forecasts, (n,).
 
     Args:
-        plugin, view: the group's strategy, and the group with its evidence.
+        view: the group with its evidence.
         sd: (n,) link-scale sd of its forecasts.
-        proposals: what the group could ask of its own model: siblings tell the same, less well.
-        trial: the other model's.
-        told: what ``telling`` says of it.
+        own: the same measurement of the group's own model, with its shift.
+        told: how much less the other model's tells.
     """
-    if isinstance(plugin, FineTuning):
-        return plugin.told_by_peer(view, trial)
-    if told is None:
-        return None
-    own = next((p for p in proposals if identity(p.trial) == identity(trial) and p.expected_score is not None), None)
-    if own is None or own.expected_score is None:
-        return None
     variance = float(sd[int(np.argmax(np.abs(own.shift)))]) ** 2
-    center = view.link.forward(np.clip(np.array([own.expected_score]), 1e-3, 1 - 1e-3))
-    direct = float(sampling_sd(view, center, evaluation_size(view))[0])
-    weaker = sqrt((variance + direct**2) / (variance + max(told.noise, direct) ** 2))
-    return np.asarray(own.shift * told.share * weaker)
+    score = 0.5 if own.expected_score is None else own.expected_score
+    center = view.link.forward(np.clip(np.array([score]), 1e-3, 1 - 1e-3))
+    direct = float(sampling_sd(view, center, evaluation_size(view))[0]) ** 2
+    return np.asarray(own.shift * told.share * sqrt((variance + direct) / (variance + direct + told.noise**2)))

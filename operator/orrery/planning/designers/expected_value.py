@@ -9,7 +9,7 @@ et al. 2010), so that parallel probes do not ask the same thing twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -18,7 +18,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.probe import Outcome, Trial, TrialResult
+from orrery.api.probe import Method, Outcome, Trial, TrialResult
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.planning import value
 from orrery.planning.decision import Decision, decide, sense
@@ -31,7 +31,6 @@ from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
 from orrery.strategies import family
 from orrery.strategies.base import Evidence, Proposal
-from orrery.strategies.fine_tuning import FineTuning
 from orrery.strategies.trials import Identity, identity, identity_of
 
 #: Points that spending as much as the exhaustive search of a plan of the typical size must bring: a probe of one percent of
@@ -69,6 +68,8 @@ class _Assembled:
     index: NDArray[np.intp]
     shifts: Array
     options: Sequence[Valued]
+    #: by option that tells of other models too: its candidates and theirs, and how far it would move them
+    wider: Mapping[int, tuple[NDArray[np.intp], Array]]
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,13 @@ class _Search:
     def _model_options(self, model: str, stakes: value.Stakes) -> list[Valued]:
         found = self._proposed_for(model)
         worths = value.worth(stakes, found.index, found.shifts)
+        for i, (index, shift) in found.wider.items():
+            worths[i] = value.worth(stakes, index, shift[None])[0]
         return [replace(o, worth=w) for o, w in zip(found.options, worths, strict=True)]
 
     def _proposed_for(self, model: str) -> _Assembled:
         more = self._imagined.get(model, [])
-        related = {m.name for m in self.scene.spec.models if m.family is not None and m.family == self._family(model)}
-        key = model, sum(len(self._imagined.get(m, ())) for m in related | {model})
+        key = model, sum(len(seen) for seen in self._imagined.values())  # what is seen of one may tell of another
         if key not in self._assembled:
             self._assembled[key] = self._assemble(model, more)
         return self._assembled[key]
@@ -206,18 +208,6 @@ class _Search:
             for proposal in self._proposals(g, more):
                 kept = merged.setdefault((identity(proposal.trial), proposal.trial.seed), (proposal, {}))
                 kept[1][place] = np.tile(proposal.shift, len(space.accelerators))
-        for place, g in self._others(model, len(places)):
-            group = space.groups[g]
-            rows = np.concatenate([np.arange(len(space))[space.rows(g, a)] for a in range(len(space.accelerators))])
-            view, seen = scene.groups.build(g), self._imagined.get(group.model.name, ())
-            known = self._posterior(g, seen).sd if seen else scene.columns.quality.sd[space.rows(g, 0)]
-            for proposal, parts in merged.values():
-                told = elsewhere.telling(scene, model, group.model, identity(proposal.trial), self._imagined)
-                asked = self._proposals(g, seen) if told is not None else ()
-                moved = elsewhere.shift(group.plugin, view, known, asked, proposal.trial, told)
-                if moved is not None:
-                    parts[place] = np.tile(moved, len(space.accelerators))
-            places.append(rows)
         blind = scene.known.task_facts is None
         if blind and (more or any(not p.training_flops for p, _ in merged.values())):
             # Nobody knows how many training examples there are: what needs none comes first, and brings the number.
@@ -241,23 +231,45 @@ class _Search:
                 proposal.training_pass_flops,
             )
             options.append(Valued(option, value.Worth(0.0, 0.0, 0.0), proposal.expected_score))
-        return _Assembled(index, shifts[: len(options)], options)
+        shifts = shifts[: len(options)]
+        wider = {}
+        for i, valued in enumerate(options):
+            if told := list(self._elsewhere(model, valued.option.trial)):
+                candidates, moved = zip((index, shifts[i]), *told, strict=True)
+                wider[i] = np.concatenate(candidates), np.concatenate(moved)
+        return _Assembled(index, shifts, options, wider)
 
-    def _others(self, model: str, first: int) -> Iterator[tuple[int, int]]:
-        """Places and groups of the other models that something measured on this one could tell of."""
+    def _elsewhere(self, model: str, trial: Trial) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        """Candidates of other models that a trial on this one would tell of, and how far it would move them."""
         scene = self.scene
-        others = [
-            g
-            for g, group in enumerate(scene.space.groups)
-            if group.model.name != model
-            and group.refusal is None
-            and any(scene.open[scene.space.rows(g, a)].any() for a in range(len(scene.space.accelerators)))
-            and (
-                isinstance(group.plugin, FineTuning)
-                or (group.model.family is not None and group.model.family == self._family(model))
+        asked = identity(trial)
+        proxy = trial.fidelity.method is Method.PROXY
+        for g, group in enumerate(scene.space.groups):
+            related = group.model.family is not None and group.model.family == self._family(model)
+            if group.model.name == model or group.refusal is not None or not (proxy or related):
+                continue
+            seen = self._imagined.get(group.model.name, ())
+            own = next(
+                (
+                    p
+                    for p in self._proposals(g, seen)
+                    if (p.trial.fidelity.method is Method.PROXY if proxy else identity(p.trial) == asked)
+                ),
+                None,
             )
-        ]
-        return enumerate(others, start=first)
+            if own is None:
+                continue
+            view = scene.groups.build(g, seen)
+            told = (
+                elsewhere.of_proxy(view, self._imagined)
+                if proxy
+                else elsewhere.telling(scene, model, group.model, asked, self._imagined)
+            )
+            if told is not None:
+                sd = self._posterior(g, seen).sd if seen else scene.columns.quality.sd[scene.space.rows(g, 0)]
+                moved = elsewhere.shift(view, sd, own, told)
+                for a in range(len(scene.space.accelerators)):
+                    yield np.arange(len(scene.space))[scene.space.rows(g, a)], moved
 
     def _family(self, model: str) -> str | None:
         return next(m.family for m in self.scene.spec.models if m.name == model)
