@@ -143,10 +143,10 @@ def test_kubectl_shows_the_answer_in_a_line(
     quality = {"predicted": "0.91", "lower": "0.88", "upper": "0.93"}
     cost = {"adaptation": "0.2", "serving": "41", "total": "41.2", "lower": "39", "upper": "44"}
     choice = {"model": "minilm", "strategy": "lora", "accelerator": "cpu", "quality": quality, "cost": cost}
-    ready = {"type": "Ready", "status": "True", "reason": "AnswerSettled", "message": "minilm with lora."}
+    said = {"reason": "AnswerSettled", "message": "minilm with lora."}
     answer = {
         "phase": "Answered",
-        "conditions": [ready],
+        "conditions": [{"type": "Ready", "status": "True", **said}, {"type": "Reconciling", "status": "False", **said}],
         "spend": {"currency": "USD", "cost": "0.31", "reserved": "0", "acceleratorSeconds": "55"},
         "recommendation": {**choice, "measured": False, "confidence": "0.97", "reason": "Cheapest", "message": "x."},
     }
