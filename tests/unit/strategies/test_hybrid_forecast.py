@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orrery.planning.types import Step
 from orrery.strategies import registry
 from orrery.strategies.base import Evidence
 from orrery.strategies.trials import identity
@@ -60,7 +61,9 @@ def test_demonstrations_that_hurt_the_tuned_model_are_said() -> None:
     helpful = [zero(0.1), lora(400, 0.5), shots(4, 0.9)]
     assert not forecast(group(KIND, [*helpful, joint(400, 4, 0.8)], **ONE), KIND).remarks
     hurt = forecast(group(KIND, [*evidence, joint(400, 4, 0.7)], **ONE), KIND)
-    said = re.match(r"Demonstrations hurt the tuned model with probability (\d+)% \(as measured together\)", hurt.remarks[0])
+    said = re.match(
+        r"Demonstrations hurt the tuned model with probability (\d+)% \(as measured together\)", hurt.remarks[0]
+    )
     assert said is not None and int(said[1]) > 95
     assert "tuning without them is likely better" in hurt.remarks[0]
     broken = forecast(group(KIND, [zero(0.8), lora(400, 0.5), shots(4, 0.7), joint(400, 4, 0.5)], **ONE), KIND)
@@ -118,3 +121,27 @@ def test_plans_with_it_are_answered(alone: bool) -> None:
     assert run.last.status.recommendation is not None
     rows = [r for r in run.last.rows if r.type == KIND]
     assert len(rows) == 8 and all(r.quality is not None and r.adaptation_cost is not None for r in rows)
+
+
+def test_a_plan_forecasts_it_from_its_parts_and_asks_one_joint_measurement() -> None:
+    grid = [{"name": "shots", "values": [2, 4]}, {"name": "retriever", "values": ["random"]}]
+    strategies: list[dict[str, Any]] = [{"name": n.lower(), "type": n} for n in ("ZeroShot", "InContext", "LoRA")]
+    plan = make_plan(
+        models=[model("small")],
+        strategies=[*strategies, {"name": "both", "type": KIND, "grid": grid}],
+        objective={"goal": "MaximizeQuality"},
+    )
+    run = drive(plan, make_prices(), World(seed=2))
+    jointly = [t for r in run.records for t in r.spec.trials if t.strategy == KIND]
+    assert len(jointly) == 1 and jointly[0].fidelity.training_examples < 400, "a small one tells the overlap of all"
+    asked = next(i for i, s in enumerate(run.steps) for r in s.start for t in r.spec.trials if t.strategy == KIND)
+
+    def widths(step: Step) -> dict[str, float]:
+        return {
+            r.candidate: float(r.quality.upper - r.quality.lower) for r in step.rows if r.type == KIND and r.quality
+        }
+
+    blind, parts, after = widths(run.steps[0]), widths(run.steps[asked]), widths(run.last)
+    assert len(parts) == 8 and all(parts[c] < blind[c] for c in blind), "its parts alone say something of it"
+    assert sum(after[c] < parts[c] for c in parts) >= 6
+    assert not any(r.measured for r in run.last.rows if r.type == KIND)
