@@ -47,7 +47,7 @@ def stamped(status: PlanStatus, before: Object, generation: int, now: str) -> di
     if (answer := _answer(after)) is None:
         return after
     since = before.get("completionTime") if _answer(before) == answer else None
-    return told.model_copy(update={"completion_time": since or now}).to_wire()
+    return {**after, "completionTime": since or now}
 
 
 def _answer(status: Object) -> tuple[Any, ...] | None:
