@@ -217,13 +217,14 @@ def _verdict(
     wanted = bool(design and design.wanted) or bool(known.retry)
     evidence = any(e.result.score is not None for found in known.evidence.values() for e in found)
     if wanted and unaffordable is not None:
-        return _exhausted(spec, purse, records, unaffordable, currency, None if evidence else known.last_failure)
+        return _exhausted(spec, purse, records, unaffordable, currency, evidence, known.last_failure)
     if not evidence and known.last_failure is not None:
         return Verdict("ProbesFailed", f"no probe brought a measurement; the last: {known.last_failure}", True, True)
     if wanted and purse.probes_left < 1:
-        return Verdict(
-            "ProbesExhausted", f"all {spec.probing.max_probes} probes of spec.probing.maxProbes were used", True
-        )
+        said = f"all {spec.probing.max_probes} probes of spec.probing.maxProbes were used"
+        if not evidence:  # for what the plan asked before it was edited
+            said += ", and none of them measured what the plan asks now: write a larger number"
+        return Verdict("ProbesExhausted", said, True, stalled=not evidence)
     if decision.chosen is None:
         nearest = decision.nearest
         said = ""
@@ -240,9 +241,10 @@ def _exhausted(
     records: Sequence[ProbeRecord],
     unaffordable: Decimal,
     currency: str,
+    evidence: bool,
     failure: str | None,
 ) -> Verdict:
-    """``failure``: the last one, where no probe has brought a measurement."""
+    """Without ``evidence`` there is nothing to recommend, whatever the plan says; ``failure`` is the last one, if any."""
     left = amount(float(max(purse.left, Decimal(0))))
     if not records:
         message = (
@@ -258,9 +260,10 @@ def _exhausted(
     message = (
         f"{left} {currency} are left of the budget and the next useful probe reserves {amount(float(unaffordable))}"
     )
-    failed = spec.budget.on_exceeded is OnExceeded.FAIL or failure is not None
-    if failure is not None:
-        message = f"{message}; no probe brought a measurement, the last: {failure}"
+    failed = spec.budget.on_exceeded is OnExceeded.FAIL or not evidence
+    if not evidence:
+        message += "; no probe brought a measurement of what the plan asks"
+        message += f", the last: {failure}" if failure is not None else ""
     return Verdict("BudgetExhausted", message, True, stalled=failed, budget_left=False)
 
 

@@ -321,6 +321,19 @@ def test_feasible_is_unknown_without_an_answer(why: str, reason: str, feasible: 
         assert states(step)["Stalled"] == "True" and "no probe brought a measurement" in step.message
 
 
+@pytest.mark.parametrize(("limit", "reason"), [("money", "BudgetExhausted"), ("probes", "ProbesExhausted")])
+def test_what_was_used_up_for_other_data_is_no_answer_about_these(limit: str, reason: str) -> None:
+    probing = {"maxProbes": 1} if limit == "probes" else {}
+    records = drive(tiny(probing=probing | GREEDY), PRICES, World(seed=3)).records
+    spent = sum((r.cost for r in records), Decimal(0))
+    budget = {} if limit == "probes" else {"budget": {"maxProbeCost": str(spent)}}
+    other = {"dataset": {"source": {"builtin": {"name": "tickets"}}}}
+    step = advance(tiny(task=other, probing=probing | GREEDY, **budget), records, PRICES)
+    said = states(step)
+    assert (step.reason, said["Stalled"], said["Ready"], said["Feasible"]) == (reason, "True", "False", "Unknown")
+    assert "what the plan asks" in step.message and step.status.recommendation is None
+
+
 def test_what_runs_is_not_started_again() -> None:
     plan = small(probing={"parallelism": 4})
     request = advance(plan, [], PRICES).start[0]
