@@ -139,7 +139,7 @@ def _measured(
     theta = _MEAN + _SD * unit
     _, limit, again, width, share = learning_draws(head, _DRAWS, 1)
     start = np.full(_DRAWS, zero_shot[0])
-    draws = Draws(theta[:, :4], start, theta[:, 4], limit, again, width, share, np.zeros(_DRAWS))
+    draws = Draws(theta[:, :4], start, theta[:, 4], limit, again, width, share, np.zeros(_DRAWS), np.ones(_DRAWS))
     untuned = rectified.curve(theta[:, :4], np.array([0.0]), Link.LOGIT, chance)[:, 0]
     loose = rectified.ERROR_PRIOR
     off = zero_shot[0] + loose.zero_shot_gap - untuned

@@ -1,7 +1,7 @@
 """A light head on frozen features stands in for fine-tuning (COSMOS, arXiv 2505.01449, section 4.1).
 
 One embedding pass serves every configuration; a head costs a tenth of a CPU-second. Its accuracy is not the tuned model's: it is an
-indicator, which an affine calibration on a few real runs turns into a forecast (``orrery.laws.affine``).
+indicator, which an affine calibration on a few real runs turns into a forecast (``orrery.strategies.tuning_curves``).
 """
 
 from __future__ import annotations
