@@ -2,16 +2,18 @@
 
 import copy
 import json
+from pathlib import Path
 
 import genai_prices
 import pytest
 import yaml
 
-from orrery.api.load import parse_model
+from orrery.api.load import load, parse_model
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.cli import main
 from orrery.cli.prices import today
+from orrery.costs.accelerators import known_names
 from orrery.local.publish import publish, write_inputs
 from orrery.planning.advance import advance, assess
 from orrery.planning.repricing import NeedsAdvance, reprice
@@ -221,3 +223,10 @@ def test_a_budget_of_the_namespace_is_said_to_hold_elsewhere(tmp_path, monkeypat
     assert code == 0
     assert "the AdaptationBudget 'month-default' holds in the cluster that it is applied to" in " ".join(err.split())
     assert "month-team-b" not in err
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples/prices").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_example_lists_are_dated_name_their_source_and_use_names_that_plans_use(path):
+    (found,) = load([path]).price_lists
+    assert found.spec.date <= today() and any(c.isdigit() for c in found.spec.source)
+    assert {a.name for a in found.spec.accelerators} <= set(known_names())
