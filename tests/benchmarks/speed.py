@@ -1,7 +1,8 @@
 """Fits a second, beside a plain loop over ``scipy.optimize`` on the same curves: ``speed``.
 
-Curves are those of DIR, each measured at the sizes up to 1/64 of the largest, repeated with a little noise to the number
-asked for (without DIR: drawn from the shipped prior). The loop fits one law to one curve at a time from one start, least
+Curves are the whole ones of DIR, each measured at the sizes up to 1/64 of the largest (up to 1/8 or all, where those are
+fewer than the law's four unknowns), repeated with a little noise to the number asked for (without DIR: drawn from the shipped
+prior). The loop fits one law to one curve at a time from one start, least
 squares on log losses (``scipy.optimize.curve_fit``), and gives a point; everything of ours gives a posterior and the
 forecast at the largest size. Times are processor seconds, so that other work on the machine does not count.
 """
@@ -15,31 +16,47 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import OptimizeWarning, curve_fit
 
 from orrery.laws import accept_then_stop, pooled, power, rectified
 from orrery.laws.posterior import Array, Link
 from orrery.laws.priors import shipped_prior
-from tests.benchmarks.curves import read_tasks
+from tests.benchmarks.curves import Task, read_tasks
 from tests.benchmarks.harness import Outcome, Row, arguments, run
+from tests.benchmarks.tables import InputError
 
+_UNKNOWNS = 4  # of the rectified law; MINPACK wants as many points
 _LOOPED = 300  # curves of the loop; its rate does not depend on their number
 
 
 def curves(folder: Path | None, count: int, seed: int) -> tuple[Array, Array, float]:
-    """Sizes (m,), losses (count, m) up to 1/64 of the largest size, and that size."""
+    """Sizes (m,), losses (count, m) at those that are seen, and the largest size."""
     rng = np.random.default_rng(seed)
     if folder is None:
         sizes = 200.0 * 2.0 ** np.arange(14)
         prior = shipped_prior(Link.LOG)
         logs = rectified.curve(rng.multivariate_normal(prior.mean, prior.covariance, count), sizes, Link.LOG)
+        seen = sizes <= sizes[-1] / 64
     else:
-        tasks = read_tasks(folder)
-        sizes = tasks[0].sizes
-        measured = np.log(np.vstack([t.losses for t in tasks if np.array_equal(t.sizes, sizes)]))
-        logs = measured[np.arange(count) % len(measured)]
-    seen = sizes <= sizes[-1] / 64
+        sizes, seen, measured = _whole(read_tasks(folder))
+        logs = np.log(measured)[np.arange(count) % len(measured)]
     return sizes[seen], np.exp(logs[:, seen] + rng.normal(0, 0.003, (count, int(seen.sum())))), float(sizes[-1])
+
+
+def _whole(tasks: list[Task]) -> tuple[Array, NDArray[np.bool_], Array]:
+    """Sizes (m,), which of them are seen, and the losses (n, m) of the curves of one grid that are measured at all of it."""
+    for share in (64, 8, 1):
+        grids: dict[tuple[float, ...], list[Array]] = {}
+        for t in tasks:
+            whole = t.losses[np.isfinite(t.losses).all(axis=1)]
+            if len(whole) and (t.sizes <= t.sizes[-1] / share).sum() >= _UNKNOWNS:
+                grids.setdefault(tuple(t.sizes), []).append(whole)
+        if grids:
+            common = max(grids, key=lambda g: sum(map(len, grids[g])))
+            sizes = np.array(common)
+            return sizes, sizes <= sizes[-1] / share, np.vstack(grids[common])
+    raise InputError(f"no task has a curve measured at each of its sizes, and {_UNKNOWNS} or more of them")
 
 
 def loop(law: Callable[..., Array], start: list[float], sizes: Array, losses: Array) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from orrery.laws import rectified as law
 from orrery.laws.posterior import Link
-from tests.benchmarks import rectified
+from tests.benchmarks import rectified, speed
 from tests.benchmarks.curves import read_task, read_tasks
 from tests.benchmarks.tables import InputError
 
@@ -139,3 +139,17 @@ def test_the_command_refuses_with_a_sentence_and_writes_no_null(
     write(data / "one.csv", planted(1))
     rectified.main()
     assert None not in json.loads(out.read_text())["summary"].values()
+
+
+def test_speed_takes_whole_curves_and_refuses_where_there_are_none(tmp_path: Path) -> None:
+    table = planted(5)
+    table[1][table[0].index("400")] = ""
+    write(tmp_path / "holes.csv", table)
+    sizes, losses, target = speed.curves(tmp_path, 20, 0)
+    assert losses.shape == (20, 8) and np.isfinite(losses).all() and target == 1638400
+    write(tmp_path / "holes.csv", planted(2, SIZES[:7]))
+    sizes, losses, target = speed.curves(tmp_path, 20, 0)
+    assert sizes.tolist() == [200, 400, 800, 1600] and target == 12800, "up to 1/8, since 1/64 holds one size"
+    write(tmp_path / "holes.csv", planted(2, SIZES[:3]))
+    with pytest.raises(InputError, match="4 or more"):
+        speed.curves(tmp_path, 20, 0)
