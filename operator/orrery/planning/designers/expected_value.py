@@ -92,6 +92,7 @@ class _Search:
     purse: Purse
     _imagined: dict[str, list[Evidence]] = field(default_factory=dict)  #: results taken as seen, by model
     _assembled: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
+    _widened: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
     _posteriors: dict[tuple[int, int], Posterior] = field(default_factory=dict)
     _proposed: dict[tuple[int, int], Sequence[Proposal]] = field(default_factory=dict)
 
@@ -185,10 +186,32 @@ class _Search:
 
     def _proposed_for(self, model: str) -> _Assembled:
         more = self._imagined.get(model, [])
-        key = model, sum(len(seen) for seen in self._imagined.values())  # what is seen of one may tell of another
+        key = model, len(more)
         if key not in self._assembled:
             self._assembled[key] = self._assemble(model, more)
-        return self._assembled[key]
+        found = self._assembled[key]
+        if not any(self._may_tell(model, o.option.trial) for o in found.options):
+            return found
+        wider = model, sum(len(seen) for seen in self._imagined.values())  # what is seen of one may tell of another
+        if wider not in self._widened:
+            self._widened[wider] = replace(found, wider=self._wider(model, found))
+        return self._widened[wider]
+
+    def _wider(self, model: str, found: _Assembled) -> dict[int, tuple[NDArray[np.intp], Array]]:
+        """Of the options that tell of other models too: all candidates they bear on, and how far they would move them."""
+        wider = {}
+        for i, valued in enumerate(found.options):
+            if told := list(self._elsewhere(model, valued.option.trial)):
+                candidates, moved = zip((found.index, found.shifts[i]), *told, strict=True)
+                wider[i] = np.concatenate(candidates), np.concatenate(moved)
+        return wider
+
+    def _may_tell(self, model: str, trial: Trial) -> bool:
+        """Whether a trial could tell of other models: a proxy, or one on a model with siblings."""
+        if trial.fidelity.method is Method.PROXY:
+            return True
+        family = self._family(model)
+        return family is not None and any(m.family == family and m.name != model for m in self.scene.spec.models)
 
     def _assemble(self, model: str, more: Sequence[Evidence]) -> _Assembled:
         """Merges the proposals of a model's groups by trial: one zero-shot bears on all of them."""
@@ -231,13 +254,7 @@ class _Search:
                 proposal.training_pass_flops,
             )
             options.append(Valued(option, value.Worth(0.0, 0.0, 0.0), proposal.expected_score))
-        shifts = shifts[: len(options)]
-        wider = {}
-        for i, valued in enumerate(options):
-            if told := list(self._elsewhere(model, valued.option.trial)):
-                candidates, moved = zip((index, shifts[i]), *told, strict=True)
-                wider[i] = np.concatenate(candidates), np.concatenate(moved)
-        return _Assembled(index, shifts, options, wider)
+        return _Assembled(index, shifts[: len(options)], options, {})
 
     def _elsewhere(self, model: str, trial: Trial) -> Iterator[tuple[NDArray[np.intp], Array]]:
         """Candidates of other models that a trial on this one would tell of, and how far it would move them."""
