@@ -1,9 +1,10 @@
 """Plans against the exhaustive search: what the search costs, how well it forecasts, and what its choice loses.
 
-    python -m tests.benchmarks.end_to_end --json OUT [--task TASK ...] [--repeats N]
+    python -m tests.benchmarks.end_to_end --json OUT [--data DIR] [--task TASK ...] [--repeats N]
 
-The full grid of every task is measured once (``tests.benchmarks.exhaustive``) and read from ``measured/``. The plan then asks
-for probes of its own; they are real, and remembered too. Summary, over all tasks and as ``TASK.name`` for each:
+The full grid of every task is measured once (``tests.benchmarks.exhaustive``) and read from DIR, ``measured/`` beside this file
+by default: ``grid/TASK.json``, and the probes that plans asked for in ``probes/TASK.json``. What a plan asks for and DIR lacks is
+measured by a real probe, and remembered there too. Summary, over all tasks and as ``TASK.name`` for each:
 
 cost_share           CPU-seconds of all probes, starts included, over those of the exhaustive search (one start a model)
 cost_share_flops     the same in FLOPs
@@ -15,7 +16,7 @@ regret_heldout       the same without the winner's curse: the best on one half o
 coverage90           share of those candidates whose measured quality lies in the forecast's 90 % interval
 coverage90_predictive  the same, the interval widened by the measurement's own sampling error
 
-and, for the designers ``random``, ``uniform`` and ``halving`` with the same forecaster and the same money as the plan's own
+and, for the designers ``random``, ``uniform`` and ``halving`` with the same forecaster and, on average, the same money as the plan's own
 search took, ``DESIGNER.name`` and ``TASK.DESIGNER.name``, means over ``--repeats`` orders of the plan's lists (their order is
 all that is random in them): see ``tests.benchmarks.replay``.
 
@@ -32,6 +33,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -46,6 +48,7 @@ from tests.benchmarks import exhaustive, harness
 from tests.benchmarks.grids import TASKS, full_trials, plan
 from tests.benchmarks.recorded import World, answer, flops, seconds
 from tests.benchmarks.replay import at_equal_money, item_scores
+from tests.benchmarks.tables import InputError
 
 SPLITS = 1000
 #: Named in the summary: the designer in plans.
@@ -68,10 +71,10 @@ class Truth:
         return len(self.bits)
 
 
-def truths(task: str) -> dict[str, Truth]:
+def truths(task: str, folder: Path = exhaustive.MEASURED) -> dict[str, Truth]:
     """Full measurements by candidate; those that could not run on this machine are left out."""
     found, asked = {}, {f.candidate for f in full_trials(plan(task))}
-    for row in exhaustive.load(task)["rows"].values():
+    for row in exhaustive.load(task, folder)["rows"].values():
         if row["candidate"] not in asked:
             continue
         result = TrialResult.model_validate(row["result"])
@@ -185,20 +188,26 @@ def rivals(task: str, world: World, known: dict[str, Truth], money: float, repea
     return out
 
 
-def measure(tasks: list[str], repeats: int, seed: int) -> harness.Outcome:
-    """All tasks."""
+def measure(tasks: list[str], repeats: int, seed: int, folder: Path = exhaustive.MEASURED) -> harness.Outcome:
+    """All tasks.
+
+    Raises:
+        InputError: the grid of a task is missing or has holes.
+    """
     rows: list[harness.Row] = []
     compared: list[harness.Row] = []
     for task in tasks:
         missing = [
-            f.candidate for f in full_trials(plan(task)) if exhaustive.key_of(f) not in exhaustive.load(task)["rows"]
+            f.candidate
+            for f in full_trials(plan(task))
+            if exhaustive.key_of(f) not in exhaustive.load(task, folder)["rows"]
         ]
         if missing:
-            raise SystemExit(
+            raise InputError(
                 f"{len(missing)} full trials of {task} were never measured: run "
                 f"python -m tests.benchmarks.exhaustive --task {task} first"
             )
-        world, known = World(task), truths(task)
+        world, known = World(task, folder), truths(task, folder)
         step, records = answer(world, plan(task))
         label = task.removeprefix("bigbench/")
         rows.append({"task": label, "candidates": len(known)} | score(world, known, step, records, seed))
@@ -220,7 +229,14 @@ def main() -> None:
     """See the module's docstring."""
 
     def extra(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all")
+        parser.add_argument(
+            "--data",
+            type=Path,
+            default=exhaustive.MEASURED,
+            metavar="DIR",
+            help="folder of measured grids and probes (default: the project's own)",
+        )
+        parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all in DIR")
         parser.add_argument(
             "--repeats", type=int, default=3, metavar="N", help="orders each other designer is tried with (default 3)"
         )
@@ -228,7 +244,14 @@ def main() -> None:
     args = harness.arguments(__doc__, data=None, extra=extra)
     if args.repeats < 1:
         raise SystemExit(f"--repeats is {args.repeats}: write 1 or more")
-    harness.run("end_to_end", args, lambda: measure(args.task or list(TASKS), args.repeats, args.seed))
+    harness.run("end_to_end", args, lambda: measure(args.task or _held(args.data), args.repeats, args.seed, args.data))
+
+
+def _held(folder: Path) -> list[str]:
+    tasks = [t for t in TASKS if exhaustive.path_of(t, folder).exists()]
+    if not tasks:
+        raise InputError(f"--data {folder} holds no grid/TASK.json of {', '.join(TASKS)}: measure them first")
+    return tasks
 
 
 if __name__ == "__main__":

@@ -29,14 +29,16 @@ from orrery.probes.locations import SourceRoots
 from tests.benchmarks.grids import TASKS, Full, full_trials, plan
 from tests.benchmarks.harness import commit, machine
 
-KEPT = Path(__file__).parent / "measured" / "grid"
+#: Measured grids lie in its folder ``grid``, the probes of plans in ``probes``.
+MEASURED = Path(__file__).parent / "measured"
+KEPT = MEASURED / "grid"
 #: Trials of one process: few enough that a report holds all of their bits.
 BATCH = 8
 
 
-def path_of(task: str) -> Path:
+def path_of(task: str, folder: Path = MEASURED) -> Path:
     """File of a task's measurements."""
-    return KEPT / f"{task.rpartition('/')[2]}.json"
+    return folder / "grid" / f"{task.rpartition('/')[2]}.json"
 
 
 def key_of(full: Full) -> str:
@@ -44,9 +46,9 @@ def key_of(full: Full) -> str:
     return f"{full.model.name}/{full.trial.name}"
 
 
-def load(task: str) -> dict[str, Any]:
+def load(task: str, folder: Path = MEASURED) -> dict[str, Any]:
     """Measurements of a task so far: ``{command, commit, machine, rows: {trial: {...}}, loads: [...]}``."""
-    path = path_of(task)
+    path = path_of(task, folder)
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text())
         return found

@@ -1,7 +1,7 @@
 """A world in which every trial is measured once, for real, and remembered: plans can be answered in it again and again.
 
 A trial that no earlier run asked for is measured by a real probe in a process of its own and kept in
-``tests/benchmarks/measured/probes/TASK.json``; full trials come from the exhaustive measurement. What a probe costs is the
+``probes/TASK.json`` of its folder, ``tests/benchmarks/measured`` by default; full trials come from the exhaustive measurement. What a probe costs is the
 sum of its trials' own measured seconds and one start of the model, both as counted when they ran.
 """
 
@@ -23,8 +23,6 @@ from orrery.planning.types import ProbeRecord, ProbeRequest, ProbeState, Step
 from tests.benchmarks import exhaustive
 from tests.benchmarks.grids import PRICES, facts_of
 
-KEPT = Path(__file__).parent / "measured" / "probes"
-
 Choose = Callable[[AdaptationPlan, list[ProbeRecord]], Step]
 
 
@@ -33,16 +31,17 @@ class World:
     """The recorded measurements of one task."""
 
     task: str
+    folder: Path = exhaustive.MEASURED
     grid: dict[str, Any] = field(init=False)
     probes: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.grid = exhaustive.load(self.task)
+        self.grid = exhaustive.load(self.task, self.folder)
         path = self._path()
         self.probes = json.loads(path.read_text()) if path.exists() else {"rows": {}, "processes": []}
 
     def _path(self) -> Path:
-        return KEPT / exhaustive.path_of(self.task).name
+        return self.folder / "probes" / exhaustive.path_of(self.task).name
 
     def result(self, model: str, trial: Trial) -> TrialResult | None:
         """What a trial measured, if it ever ran."""
@@ -96,7 +95,7 @@ class World:
                 "trial": trials[result["name"]].to_wire(),
                 "result": result,
             }
-        KEPT.mkdir(parents=True, exist_ok=True)
+        self._path().parent.mkdir(parents=True, exist_ok=True)
         self._path().write_text(json.dumps(self.probes, indent=1, sort_keys=True) + "\n")
 
     def record(self, request: ProbeRequest) -> ProbeRecord:

@@ -1,7 +1,7 @@
 """Other designers in the recorded world, stopped when they have spent as much as they are given.
 
-The budget's reservations are not in the way here: a search may use its money to the last second, and what no longer fits of
-a probe is cut off, as its deadline would. Whoever chose the probes, the same forecaster answers from them.
+The budget's reservations are not in the way here: a search may use its money to the last second, on average, and what no
+longer fits of a probe is cut off. Whoever chose the probes, the same forecaster answers from them.
 """
 
 from __future__ import annotations
@@ -56,30 +56,45 @@ def _mixed(values: list[T], rng: random.Random) -> list[T]:
 def at_equal_money(
     world: World, of: AdaptationPlan, designer: str, limit: float, rng: random.Random
 ) -> tuple[Step, list[ProbeRecord]]:
-    """What a designer would have found for ``limit`` seconds of probing, and the probes it took."""
+    """What a designer would have found for ``limit`` seconds of probing on average, and the probes it took.
+
+    Trials are not divisible. The one that the money does not reach is run with the probability that makes the expected
+    spend the limit, and the search ends with it: always stopping before it would give the rival less money than the plan.
+    """
     asked = shuffled(of, designer, rng)
     facts = facts_of(asked)
     records: list[ProbeRecord] = []
-    while (left := limit - sum(r.seconds for r in records)) > 0:
+    going = True
+    while going and (left := limit - sum(r.seconds for r in records)) > 0:
         step = advance(asked, records, PRICES, facts)
-        cut = [c for request in step.start if (c := _cut(world, world.record(request), left)) is not None]
-        if not cut:
+        if not step.start:
             break
-        records.append(cut[0])
+        record, going = _cut(world, world.record(step.start[0]), left, rng)
+        if record is not None:
+            records.append(record)
     return advance(of, records, PRICES, facts), records
 
 
-def _cut(world: World, record: ProbeRecord, left: float) -> ProbeRecord | None:
-    """The trials of a probe that end within ``left`` seconds; None when not even the first one does."""
+def _cut(world: World, record: ProbeRecord, left: float, rng: random.Random) -> tuple[ProbeRecord | None, bool]:
+    """The trials of a probe for which ``left`` seconds suffice, perhaps the first for which they do not, and whether all fit.
+
+    None without a trial.
+    """
     assert record.report is not None
-    used, kept = world.start_seconds(record.spec.model.name), 0
+    used, kept = 0.0, 0
     for result in record.report.trials:
-        if used + seconds(result) > left:
+        start = 0.0 if kept else world.start_seconds(record.spec.model.name)
+        price = start + seconds(result)
+        fits = used + price <= left
+        if fits or rng.random() < (left - used) / price:
+            used, kept = used + price, kept + 1
+        if not fits:
             break
-        used, kept = used + seconds(result), kept + 1
+    else:
+        return record, True
     if not kept:
-        return None
+        return None, False
     spec = record.spec.model_copy(update={"trials": record.spec.trials[:kept]})
     name = probe_name(spec)
     report = record.report.model_copy(update={"probe": name, "trials": record.report.trials[:kept]})
-    return replace(record, name=name, spec=spec, report=report, seconds=used, state=ProbeState.SUCCEEDED)
+    return replace(record, name=name, spec=spec, report=report, seconds=used, state=ProbeState.SUCCEEDED), False
