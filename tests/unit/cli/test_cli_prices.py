@@ -225,7 +225,9 @@ def test_a_budget_of_the_namespace_is_said_to_hold_elsewhere(tmp_path, monkeypat
     assert "month-team-b" not in err
 
 
-@pytest.mark.parametrize("path", sorted(Path("examples/prices").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "examples/prices").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_the_example_lists_are_dated_name_their_source_and_use_names_that_plans_use(path):
     (found,) = load([path]).price_lists
     assert found.spec.date <= today() and any(c.isdigit() for c in found.spec.source)
