@@ -2,7 +2,7 @@
 
 A law from elsewhere joins by an entry point in the group ``orrery.curve_laws``: a function with the signature of
 ``CurveLaw``, named in CamelCase. Laws of ``NEEDS_KERNEL`` take one keyword more, ``worth`` (n,): what pre-training is worth,
-read off a measured tangent kernel.
+read off a measured tangent kernel. Those of ``SHARES_STRENGTH`` take ``parameters`` (n,) and ``family``, a name a curve.
 """
 
 from __future__ import annotations
@@ -193,6 +193,8 @@ BUILTIN: dict[str, _Law] = {
 
 #: Laws that take ``worth``.
 NEEDS_KERNEL = frozenset({"NTKRectified"})
+#: Laws that take ``parameters`` (n,) and ``family``, names: curves of all models of a task go in together.
+SHARES_STRENGTH = frozenset({"Pooled"})
 
 
 def names() -> tuple[str, ...]:

@@ -8,19 +8,19 @@ from decimal import Decimal
 
 import numpy as np
 
-from orrery.api.models import Architecture, Model, Precision
+from orrery.api.models import Architecture, Model, ModelFacts, Precision
 from orrery.api.probe import Method
 from orrery.api.task import Task, TaskType
 from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.memory import adapter_parameters, process_memory, training_memory
 from orrery.costs.throughput import counted_passes
 from orrery.costs.work import Work
-from orrery.laws.curve_laws import NEEDS_KERNEL, curve_law
+from orrery.laws.curve_laws import NEEDS_KERNEL, SHARES_STRENGTH, curve_law
 from orrery.laws.ntk import gap_of_modes
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.strategies import family, peers, registry
-from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
-from orrery.strategies.law_curves import FineTunedCurves, LawCurves
+from orrery.strategies.base import Evidence, Group, Kind, ParameterSpec, Proposal, QualityForecast
+from orrery.strategies.law_curves import FineTunedCurves, LawCurves, Relatives
 from orrery.strategies.shot_curves import ZERO_SHOT
 from orrery.strategies.tokens import TokenCounts, count_tokens, facts_of, request_flops, serving_bytes
 from orrery.strategies.trials import (
@@ -234,17 +234,7 @@ class FineTuning:
     def curves(self, group: Group) -> FineTunedCurves:
         """The joint distribution of scores, given everything that was trained on this model, by the plan's predictor."""
         named = group.probing.predictor != ENSEMBLE
-        methods = ((Method.DIRECT, True),) if named else ((Method.DIRECT, True), (Method.PROXY, False))
-        asked: list[tuple[FineTuning | None, Mapping[str, str], float]] = []
-        seen: list[tuple[float, float]] = []
-        for strategy in _kin(group):
-            for method, trained in methods:
-                for e in measured_by(group.evidence, strategy.type, method):
-                    score = observed(e.result, group.link)
-                    if score is not None:
-                        kind = strategy if trained else None
-                        asked.append((kind, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
-                        seen.append(score)
+        asked, seen = _trained(group.evidence, group.link, proxies=not named)
         prior = peers.prior(group)
         if not named and (told := peers.reading(group)) is not None:
             asked.append((None, *told[0]))
@@ -254,7 +244,8 @@ class FineTuning:
         if named:
             law = curve_law(group.probing.predictor)
             worth = _worth(group, self.harmful_rate) if group.probing.predictor in NEEDS_KERNEL else None
-            return LawCurves(law, *measured, worth=worth)
+            relatives = _relatives(group) if group.probing.predictor in SHARES_STRENGTH else None
+            return LawCurves(law, *measured, worth=worth, relatives=relatives)
         fitted_head = group.model.architecture is Architecture.ENCODER
         return TuningCurves(fitted_head, *measured, seed=group.probing.seed, prior=prior)
 
@@ -337,10 +328,44 @@ def sampling_sd(group: Group, mean: Array, items: int) -> Array:
     return np.full_like(mean, 0.03)
 
 
-def _kin(group: Group) -> list[FineTuning]:
-    """The strategies of this family that the group's evidence comes from."""
-    types = sorted({e.trial.strategy for e in group.evidence} & set(registry.installed()))
-    return [s for s in map(registry.get, types) if isinstance(s, FineTuning)]
+_Asked = list[tuple[FineTuning | None, Mapping[str, str], float]]
+
+
+def _trained(evidence: Sequence[Evidence], link: Link, *, proxies: bool) -> tuple[_Asked, list[tuple[float, float]]]:
+    """What was trained, by any strategy of this family and by heads on frozen features, and its scores with their errors."""
+    asked: _Asked = []
+    seen: list[tuple[float, float]] = []
+    types = sorted({e.trial.strategy for e in evidence} & set(registry.installed()))
+    for strategy in (s for s in map(registry.get, types) if isinstance(s, FineTuning)):
+        for method in (Method.DIRECT, Method.PROXY) if proxies else (Method.DIRECT,):
+            for e in measured_by(evidence, strategy.type, method):
+                score = observed(e.result, link)
+                if score is not None:
+                    kind = strategy if method is Method.DIRECT else None
+                    asked.append((kind, parameters_of(e.trial), float(e.trial.fidelity.training_examples)))
+                    seen.append(score)
+    return asked, seen
+
+
+def _relatives(group: Group) -> Relatives | None:
+    """What was trained on the plan's other models; a model without a family is one of its own."""
+    asked: _Asked = []
+    seen: list[tuple[float, float]] = []
+    of: list[tuple[float, str]] = []
+    for peer in group.peers:
+        more, scores = _trained(peer.evidence, group.link, proxies=False)
+        asked, seen = asked + more, seen + scores
+        of += [_whose(peer.model, peer.facts)] * len(more)
+    if not asked:
+        return None
+    values, noise = np.array(seen).T
+    own = _whose(group.model, group.facts)
+    return Relatives(points_of(asked), values, noise, np.array([p for p, _ in of]), [f for _, f in of], own)
+
+
+def _whose(model: Model, facts: ModelFacts | None) -> tuple[float, str]:
+    known = facts or model.facts
+    return float(known.parameters) if known else np.nan, model.family or model.name
 
 
 def points_of(asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]]) -> Points:

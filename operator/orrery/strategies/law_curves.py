@@ -1,15 +1,16 @@
 """Fine-tuned quality by one named learning-curve law: what a plan may ask for instead of the ensemble.
 
 Each configuration is a curve over training examples, fitted by the law (``laws.curve_laws``) to what was measured of that very
-configuration, as the papers do it: no configuration bears on another, but for laws that pool all curves themselves. It
+configuration, as the papers do it: no configuration bears on another, but for laws that pool all curves themselves; those see
+the curves of the plan's other models too, with the models' sizes and families. It
 answers the questions of ``TuningCurves``, so that the same strategies, designers and benchmarks run with either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,21 @@ class FineTunedCurves(Protocol):
         """Mean, standard deviation, and P(score is worse than the untuned model's), each (targets,)."""
 
 
+@dataclass(frozen=True)
+class Relatives:
+    """What was trained on the plan's other models: m measurements, and size (nan if unknown) and family of each one's model.
+
+    ``own`` is size and family of the model at hand.
+    """
+
+    points: Points
+    values: Array
+    noise: Array
+    parameters: Array
+    family: Sequence[str]
+    own: tuple[float, str]
+
+
 class LawCurves:
     """Curves of one model by one law.
 
@@ -49,6 +65,7 @@ class LawCurves:
         zero_shot: link-scale score and error without tuning, if measured; it only says what hurts.
         points, values, noise: the measured configurations (m), their link-scale scores and sampling errors.
         worth: what pre-training is worth to each of some configurations, for laws that measure it (NTK-rectified).
+        relatives: the other models' curves, for laws that share strength over models.
     """
 
     def __init__(
@@ -61,8 +78,10 @@ class LawCurves:
         link: Link,
         chance: float,
         worth: Callable[[Points], Array] | None = None,
+        relatives: Relatives | None = None,
     ) -> None:
         self.law, self.link, self.chance, self.zero_shot, self.worth = law, link, chance, zero_shot, worth
+        self.relatives = relatives
         self.sign = -1.0 if link is Link.LOG else 1.0
         self.points, self.values = points, values
         self.noise = np.hypot(noise, seed_sd(points))
@@ -142,14 +161,42 @@ class LawCurves:
         at: Array,
     ) -> Posterior:
         """The law on a table (configurations, sizes) at the sizes ``at`` (ln examples); repeats are averaged."""
-        total, weighted = np.zeros((2, len(configurations), len(sizes)))
+        more: dict[str, Any] = {} if self.worth is None else {"worth": self.worth(configurations)}
+        count = len(configurations)
+        if self.relatives is not None:
+            more, others, where = self._with_relatives(count)
+            every = np.unique(np.concatenate([sizes, self.relatives.points.examples]))
+            column = np.concatenate(
+                [np.searchsorted(every, sizes)[column], np.searchsorted(every, self.relatives.points.examples)]
+            )
+            row, count, sizes = np.concatenate([row, count + where]), count + others, every
+            values = np.concatenate([values, self.relatives.values])
+            noise = np.concatenate([noise, np.hypot(self.relatives.noise, seed_sd(self.relatives.points))])
+        total, weighted = np.zeros((2, count, len(sizes)))
         np.add.at(total, (row, column), noise**-2.0)
         np.add.at(weighted, (row, column), values * noise**-2.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             scores = np.where(total > 0, self.link.inverse(weighted / total), np.nan)
             error = np.where(total > 0, total**-0.5, 0.0)
-        more = {} if self.worth is None else {"worth": self.worth(configurations)}
-        return self.law(np.exp(sizes), scores, np.exp(at), link=self.link, noise_sd=error, chance=self.chance, **more)
+        post = self.law(np.exp(sizes), scores, np.exp(at), link=self.link, noise_sd=error, chance=self.chance, **more)
+        return post.take(np.arange(len(configurations)))
+
+    def _with_relatives(self, count: int) -> tuple[dict[str, Any], int, NDArray[np.intp]]:
+        """Sizes and families of ``count`` own curves and the others', how many others, and whose each measurement is."""
+        assert self.relatives is not None
+        r = self.relatives
+        models = sorted({*zip(r.parameters.tolist(), r.family, strict=True)})
+        _, configuration = _configurations(r.points)
+        whose = [models.index(m) for m in zip(r.parameters.tolist(), r.family, strict=True)]
+        curves, first, where = np.unique(
+            np.stack([whose, configuration], axis=1), axis=0, return_index=True, return_inverse=True
+        )
+        own, family = r.own
+        parameters = np.concatenate([np.full(count, own), r.parameters[first]])
+        more: dict[str, Any] = {"family": [family] * count + [r.family[i] for i in first]}
+        if np.isfinite(parameters).all():
+            more["parameters"] = parameters
+        return more, len(curves), where.reshape(-1).astype(np.intp)
 
 
 def _configurations(*sets: Points) -> tuple[Points, NDArray[np.intp]]:

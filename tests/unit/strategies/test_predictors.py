@@ -13,7 +13,7 @@ from orrery.api.probe import Method
 from orrery.laws.curve_laws import names
 from orrery.planning.candidates import PREDICTORS, InvalidPlan, expand
 from orrery.strategies import registry
-from orrery.strategies.base import Evidence, Group
+from orrery.strategies.base import Evidence, Group, Sibling
 from tests.unit.planning.world import World, drive, make_plan, make_prices, model
 from tests.unit.strategies.test_forecasts import group, lora, proxy, shots, zero
 
@@ -103,3 +103,30 @@ def test_plans_that_name_a_law_are_answered(predictor: str) -> None:
     goal = {"objective": {"goal": "MaximizeQuality"}, "probing": {"predictor": predictor}}
     plan = make_plan(models=[model("small")], strategies=strategies, **goal)
     assert drive(plan, make_prices(), World(seed=2)).last.status.recommendation is not None
+
+
+def test_the_hierarchical_law_reads_the_other_models_by_size_and_family() -> None:
+    """Eight models of two families were trained; the one at hand was not: it goes where its family and size go."""
+
+    def told(families: list[str], sizes: list[int], **own: Any) -> np.ndarray:
+        g = by("Pooled", "LoRA", zero(0.3), lora(16, 0.4))
+        relatives = []
+        for i, (name, size) in enumerate(zip(families, sizes, strict=True)):
+            high = 0.85 if name == "good" or size > 10**9 else 0.55
+            facts = g.model.facts.model_copy(update={"parameters": size})  # type: ignore[union-attr]
+            peer = g.model.model_copy(update={"name": f"p{i}", "family": name, "facts": facts})
+            relatives.append(Sibling(peer, facts, [lora(16, 0.4 + i / 100), lora(64, high - 0.1), lora(400, high)]))
+        facts = g.model.facts.model_copy(update={"parameters": own.get("parameters", 10**8)})  # type: ignore[union-attr]
+        me = g.model.model_copy(update={"family": own.get("family"), "facts": facts})
+        post = registry.get("LoRA").forecast(replace(g, model=me, facts=facts, peers=relatives)).posterior
+        return post.median()
+
+    alone = registry.get("LoRA").forecast(by("Pooled", "LoRA", zero(0.3), lora(16, 0.4))).posterior
+    small = [10**8] * 8
+    mixed = ["good", "bad"] * 4
+    good, bad = told(mixed, small, family="good"), told(mixed, small, family="bad")
+    assert good[1] > bad[1] + 0.03, "its family tells of a configuration that was never trained"
+    sizes = [10**8, 3 * 10**9] * 4
+    large, little = (told(["x"] * 8, sizes, family="x", parameters=p) for p in (3 * 10**9, 10**8))
+    assert large[1] > little[1] + 0.03, "and so does its size"
+    assert abs(good[0] - float(alone.median()[0])) > 0.02, "the task's course is everyone's"
