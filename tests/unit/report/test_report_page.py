@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from orrery.api.status import Confirmation
 from orrery.report.data import script_json
 from tests.unit.report.answers import HOSTILE, answer, hostile, large
 
@@ -75,6 +76,13 @@ def test_work_stands_beside_money(answered):
     assert rows["pass"] == pytest.approx([r.cost_of_pass for r in answered.rows], rel=1e-5)
     assert rows["hours"] == pytest.approx([r.accelerator_hours for r in answered.rows], rel=1e-3)
     assert "USD per right answer" in page.text or "EUR per right answer" in page.text
+
+
+def test_what_confirming_found_is_told_and_escaped(answered):
+    told = Confirmation(spent="0", reserved="0", reason="Confirming", message="<b>lora</b> runs in full")
+    status = answered.status.model_copy(update={"confirmation": told})
+    page = replace(answered, status=status).page()
+    assert "<b>Confirming:</b> &lt;b&gt;lora&lt;/b&gt; runs in full." in page
 
 
 def test_nothing_is_loaded_from_anywhere(answered):
