@@ -62,6 +62,12 @@ class Space:
     def __len__(self) -> int:
         return len(self.group)
 
+    @property
+    def configured(self) -> Index:
+        """Number of each candidate's (model, strategy, configuration), which is the same on every accelerator."""
+        first = np.array([g.first // len(self.accelerators) for g in self.groups], dtype=np.intp)
+        return first[self.group] + self.configuration
+
     def rows(self, g: int, accelerator: int) -> slice:
         """Candidates of a group on one accelerator, one for each configuration in order."""
         first, count = self.groups[g].first, len(self.accelerators)

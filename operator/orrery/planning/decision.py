@@ -18,6 +18,8 @@ from orrery.planning.gates import admitted
 
 #: Points of the frontier that status holds.
 MOST_FRONTIER = 32
+#: Configurations that the best is compared with.
+MOST_RIVALS = 200
 #: Costs that differ by less than this share are the same.
 SAME_COST = 0.005
 #: Qualities that differ by less than a point (0.01, for losses one percent) are the same: no evaluation of some hundred items
@@ -152,15 +154,17 @@ def _frontier(value: Array, cost: Array, allowed: NDArray[np.bool_]) -> NDArray[
 def _best_probability(
     objective: Objective, sign: float, columns: Columns, chosen: int | None, ranking: NDArray[np.intp]
 ) -> float | None:
-    """P(no rival is admissible and better by more than a trifle), rivals taken as independent.
+    """P(no rival is admissible and better by more than a trifle), configurations taken as independent.
 
-    By seeded draws over the 200 next best. A trifle is a percent of the cost, or a point: among configurations that
-    are as good as each other none is the best, and saying so would only alarm.
+    By seeded draws over the 200 best configurations, each where it ranks first: on another accelerator the same
+    configuration gives the same quality, so it is no rival of its own, and no draw depends on how many others there are.
+    A trifle is a percent of the cost, or a point: among configurations that are as good as each other none is the best,
+    and saying so would only alarm.
     """
     if chosen is None:
         return None
-    rivals = ranking[:200]
-    z = np.random.default_rng(0).standard_normal((512, len(rivals)))
+    rivals = ranking[np.sort(np.unique(columns.configured[ranking], return_index=True)[1])[:MOST_RIVALS]]
+    z = np.random.default_rng(0).standard_normal((len(rivals), 512)).T
     quality = columns.quality.link.inverse(columns.quality.mean[rivals] + columns.quality.sd[rivals] * z)
     cost = columns.total.median()[rivals]
     value = utility_of(objective, sign, quality, cost)

@@ -42,6 +42,7 @@ _LATE_FACTOR = 2.0
 class Columns:
     """Everything forecast, one entry a candidate (N,)."""
 
+    configured: NDArray[np.intp]  #: which (model, strategy, configuration); the same on every accelerator
     quality: Posterior
     measured: NDArray[np.bool_]
     adaptation: Posterior
@@ -195,6 +196,7 @@ def forecast(spec: PlanSpec, space: Space, known: Known, groups: Groups, clock: 
             rejected[rows] = _first(verdicts)
     log = {k: Posterior(out[f"{k}_mean"], out[f"{k}_sd"], Link.LOG) for k in ("a", "s", "t", "l")}
     return Columns(
+        configured=space.configured,
         quality=Posterior(out["mean"], out["sd"], groups.link),
         measured=measured,
         adaptation=log["a"],

@@ -109,7 +109,10 @@ def _columns(plan: AdaptationPlan, rows: Sequence[ResultRow], ratio: dict[str, f
     adaptation = _posterior([r.adaptation_cost for r in rows], Link.LOG, factors)
     serving = _posterior([r.serving_cost for r in rows], Link.LOG, factors)
     zeros, nothing = np.zeros(len(rows)), Posterior(np.zeros(len(rows)), np.zeros(len(rows)), Link.LOG)
+    numbers: dict[object, int] = {}
+    configured = [numbers.setdefault((r.model, r.strategy, r.configuration), len(numbers)) for r in rows]
     return Columns(
+        configured=np.array(configured, dtype=np.intp),
         quality=quality,
         measured=np.array([r.measured for r in rows], dtype=np.bool_),
         adaptation=adaptation,

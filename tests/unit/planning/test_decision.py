@@ -27,12 +27,14 @@ def columns(
     latency: list[float] | None = None,
     rejected: list[str | None] | None = None,
     link: Link = Link.LOGIT,
+    configured: list[int] | None = None,
 ) -> Columns:
     n = len(quality)
     log_cost = np.log(np.array(cost))
     money = Posterior(log_cost, np.full(n, cost_sd), Link.LOG)
     seconds = np.log(np.array(latency if latency is not None else [0.1] * n))
     return Columns(
+        configured=np.array(configured if configured is not None else range(n)),
         quality=Posterior(
             link.forward(np.array(quality)), np.broadcast_to(np.array(sd, dtype=float), (n,)).copy(), link
         ),
@@ -90,6 +92,16 @@ def test_equals_are_told_as_equals() -> None:
     d = decide(o, ACCURACY, c)
     assert d.chosen == 0
     assert reasons(o, c, d).rejected_because(1) == "costs the same and is as good: the first of equals is chosen"
+
+
+def test_the_same_configuration_elsewhere_is_no_rival_of_its_own() -> None:
+    o = objective(goal="MaximizeQuality", minQuality=None)
+    alone = columns([0.9, 0.6], [1, 1], sd=0.4)
+    twins = columns([0.9, 0.9, 0.6, 0.6], [1, 9, 1, 9], sd=0.4, configured=[0, 0, 1, 1])
+    strangers = columns([0.9, 0.9, 0.6, 0.6], [1, 9, 1, 9], sd=0.4)
+    one, both, all_four = (decide(o, ACCURACY, c).best_probability for c in (alone, twins, strangers))
+    assert one is not None and all_four is not None
+    assert both == one > 0.9 and all_four < 0.7, "a twin that would be drawn anew would be better half of the time"
 
 
 def test_the_best_quality_within_the_limits() -> None:
