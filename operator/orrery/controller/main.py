@@ -129,7 +129,7 @@ def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
     settings.watching.server_timeout = timeout
     settings.watching.client_timeout = timeout + 30
     settings.watching.connect_timeout = 10
-    settings.watching.chunk_size = 200
+    settings.watching.chunk_size = 100
     settings.watching.inactivity_timeout = min(timeout, 90) + 30
     # filtered by the server: a cluster's other Jobs never reach us
     settings.watching.label_selectors["batch", "v1", "jobs"] = MANAGED

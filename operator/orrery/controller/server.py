@@ -24,7 +24,8 @@ Object = dict[str, Any]
 #: (connect, read) seconds of one request; a server that does not answer in that time is asked again later. Not longer than
 #: the margin of the Lease: a write that was sent while it was held must have landed before another operator may take it.
 TIMEOUT = (5, 10)
-_PAGE = 500
+#: Objects of a page of a list: parsed, one takes some sixty kilobytes.
+_PAGE = 100
 #: A token is read again this often.
 _RENEW_SECONDS = 5.0
 

@@ -4,7 +4,8 @@ Reconciling reads from here, so a thousand plans do not list anything. An own wr
 reserved is counted although its watch event has yet to come; an event that is older than what is known is left out. A
 periodic comparison with the server's own list repairs whatever a silent watch has missed, and tells how late it was.
 
-Objects are kept as compressed JSON: twenty thousand probes as Python objects would be a gigabyte, and are read rarely.
+Objects are kept as compressed JSON: twenty thousand probes as Python objects would be a gigabyte, and are read rarely. The
+first object of each kind is the dictionary that the others are compressed with, since most of it is in all of them.
 """
 
 from __future__ import annotations
@@ -49,19 +50,18 @@ class _Kept:
     packed: bytes
 
     @classmethod
-    def of(cls, body: Object) -> _Kept:
+    def of(cls, body: Object, like: bytes) -> _Kept:
         meta = body["metadata"]
-        packed = zlib.compress(json.dumps(slim(body), separators=(",", ":")).encode(), 1)
         return cls(
             str(meta.get("uid", "")),
             str(meta.get("resourceVersion", "")),
             str(meta.get("creationTimestamp", "")),
             _price_list_of(body),
-            packed,
+            _packed(_text(body), like),
         )
 
-    def body(self) -> Object:
-        found: Object = json.loads(zlib.decompress(self.packed))
+    def body(self, like: bytes) -> Object:
+        found: Object = json.loads(_unpacked(self.packed, like))
         return found
 
     def older_than(self, body: Object) -> bool:
@@ -88,6 +88,19 @@ class _Indexed:
     def of(cls, probe: Probe) -> _Indexed:
         facts = probe.status.report.task_facts if probe.status.report else None
         return cls(probe.task_key, probe.model_key, probe.payers, facts.digest if facts else None)
+
+
+def _text(body: Object) -> bytes:
+    return json.dumps(slim(body), separators=(",", ":")).encode()
+
+
+def _packed(text: bytes, like: bytes) -> bytes:
+    packer = zlib.compressobj(1, zdict=like)
+    return packer.compress(text) + packer.flush()
+
+
+def _unpacked(packed: bytes, like: bytes) -> bytes:
+    return zlib.decompressobj(zdict=like).decompress(packed)
 
 
 def slim(body: Object) -> Object:
@@ -124,6 +137,7 @@ class World:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._objects: dict[str, dict[Key, _Kept]] = {r.kind: {} for r in KEPT}
+        self._like: dict[str, bytes] = {}  # by kind, its first object, which stays
         self._probes: OrderedDict[Key, Probe] = OrderedDict()  # parsed, of the version that is kept
         self._indexed: dict[Key, _Indexed] = {}
         self._by_task: dict[Key, set[str]] = defaultdict(set)  # (namespace, task key) -> probes with attempts
@@ -139,8 +153,11 @@ class World:
             if self._is_old(resource, key, body):
                 return False
             before = self._probes.get(key) if resource is PROBES else None
+            like = self._like.get(resource.kind)
+            if like is None:
+                like = self._like[resource.kind] = _text(body)
         # what takes long holds nobody up: packing and parsing are done before the world changes
-        kept = _Kept.of(body)
+        kept = _Kept.of(body, like)
         probe = parse(slim(body), before) if resource is PROBES else None
         with self._lock:
             if self._is_old(resource, key, body):
@@ -176,7 +193,7 @@ class World:
         """The newest version that is known, as a copy."""
         with self._lock:
             known = self._objects[resource.kind].get(key)
-        return known.body() if known else None
+        return known.body(self._like[resource.kind]) if known else None
 
     def version(self, resource: Resource, key: Key) -> str | None:
         """The newest known resourceVersion; None when there is no such object."""
@@ -198,7 +215,7 @@ class World:
                 return None
             found = self._probes.get(key)
             if found is None:
-                found = parse(self._objects[PROBES.kind][key].body())
+                found = parse(self._objects[PROBES.kind][key].body(self._like[PROBES.kind]))
                 self._remember(key, found)
             else:
                 self._probes.move_to_end(key)

@@ -88,7 +88,7 @@ def test_pages_are_followed_and_selectors_escaped(server: Server, http: Answerin
     http.answer = b'{"items": null}'
     assert list(listed) == []
     first, second = (path for _, path, _, _ in http.asked)
-    assert first.endswith("/adaptationplans?limit=500&labelSelector=a%3Db%2Cc%2Fd%3De")
+    assert first.endswith("/adaptationplans?limit=100&labelSelector=a%3Db%2Cc%2Fd%3De")
     assert second == f"{first}&continue=next%2Fpage"
 
 
