@@ -49,6 +49,8 @@ class Spend(StatusModel):
     accelerator_seconds: Number = Field(description="Accelerator time of finished attempts.")
     flops: Number | None = Field(None, description="Floating-point operations of finished attempts.")
     exhaustive_cost: Money | None = Field(None, description="Forecast cost of measuring every candidate in full.")
+    exhaustive_accelerator_seconds: Number | None = Field(None, description="Accelerator time of the same.")
+    exhaustive_flops: Number | None = Field(None, description="Floating-point operations of the same.")
     saved_percent: Number | None = Field(None, description="Share of the exhaustive cost that was not spent.")
 
 

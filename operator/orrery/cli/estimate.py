@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,19 @@ from orrery.cli.failures import Exit
 from orrery.cli.options import Output
 from orrery.cli.prices import notes as price_notes
 from orrery.cli.reading import read_question
-from orrery.cli.screen import WORK, configuration, console, cost, facts, listing, quality, section, work_cells, write
+from orrery.cli.screen import (
+    WORK,
+    configuration,
+    console,
+    cost,
+    exhaustive,
+    facts,
+    listing,
+    quality,
+    section,
+    work_cells,
+    write,
+)
 from orrery.local.facts import read_facts
 from orrery.local.publish import ordered, row_line
 from orrery.planning.advance import advance
@@ -51,6 +64,8 @@ def _document(step: Step, currency: str) -> dict[str, Any]:
         "reason": step.reason,
         "message": step.message,
         "exhaustiveCost": format_decimal(spend.exhaustive_cost) if spend and spend.exhaustive_cost else None,
+        "exhaustiveAcceleratorSeconds": _number(spend.exhaustive_accelerator_seconds) if spend else None,
+        "exhaustiveFlops": _number(spend.exhaustive_flops) if spend else None,
         "firstProbes": [
             {
                 "name": request.name,
@@ -81,9 +96,7 @@ def _table(step: Step, name: str, top: int) -> Group:
         ("next", step.message),
     ]
     if spend and spend.exhaustive_cost:
-        lines.insert(
-            1, ("exhaustive search", f"{amount(float(spend.exhaustive_cost))} {currency} to measure each in full")
-        )
+        lines.insert(1, ("exhaustive search", f"{exhaustive(spend)} to measure each in full"))
     parts: list[RenderableType] = [f"[bold]{name}[/bold]  estimate, nothing measured", facts(lines)]
     if step.start:
         money = [f"expected {currency}", f"reserved {currency}"]
@@ -111,6 +124,10 @@ def _table(step: Step, name: str, top: int) -> Group:
         section(f"candidates before any measurement, {len(shown)} of {len(rows)}", candidates(shown, currency))
     )
     return Group(*parts)
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _trials(trials: Any) -> list[str]:

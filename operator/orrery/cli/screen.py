@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orrery.api import yamltext
 from orrery.api.quantities import Interval
-from orrery.api.status import Choice, Confirmation, CostForecast, PlanStatus
+from orrery.api.status import Choice, Confirmation, CostForecast, PlanStatus, Spend
 from orrery.cli.options import Output
 from orrery.planning.reasons import amount
 
@@ -216,7 +216,7 @@ def spending(status: PlanStatus, budget: str) -> list[tuple[str, str]]:
     if spend.flops:
         text += f", {operations(float(spend.flops))}"
     if spend.exhaustive_cost:
-        text += f"; measuring every candidate in full: {amount(float(spend.exhaustive_cost))} {spend.currency}"
+        text += f"; measuring every candidate in full: {exhaustive(spend)}"
         if spend.saved_percent is not None and spend.saved_percent > 0:
             text += f" ({float(spend.saved_percent):.1f} % saved)"
     lines = [("spent", text)]
@@ -225,6 +225,13 @@ def spending(status: PlanStatus, budget: str) -> list[tuple[str, str]]:
         failed = f", {done.failed} failed" if done.failed else ""
         lines.append(("probes", f"{done.succeeded} succeeded{failed}{reused}"))
     return lines
+
+
+def exhaustive(spend: Spend) -> str:
+    """What measuring every candidate in full would cost, in money and work."""
+    seconds, flops = spend.exhaustive_accelerator_seconds, spend.exhaustive_flops
+    text = f"{amount(float(spend.exhaustive_cost or 0))} {spend.currency}"
+    return text if seconds is None else f"{text}, {figure(float(seconds))} s, {operations(float(flops or 0))}"
 
 
 def alternatives(status: PlanStatus) -> RenderableType:

@@ -20,7 +20,7 @@ class Exhaustive:
     """Medians over everything that is not rejected, each configuration once, one load a model."""
 
     cost: float
-    seconds: float
+    seconds: float  #: accelerator-seconds
     flops: float
     trials: int
 
@@ -61,12 +61,12 @@ def exhaustive(
                     work.adaptation_pass_flops[here],
                 )
                 spent = spent + tuning.median()
-            seconds += float(spent.sum())
+            seconds += float(spent.sum()) * spec.accelerators[a].count
             money += float(spent.sum()) * float(prices.per_second(spec.accelerators[a]))
             flops += float((scoring + work.adaptation_flops[here]).sum())
             trials += int(here.sum())
     for model, a in loads:
         load = clock.load_seconds(model, clock.accelerators[a].name)
-        seconds += load
+        seconds += load * spec.accelerators[a].count
         money += load * float(prices.per_second(spec.accelerators[a]))
     return Exhaustive(money, seconds, flops, trials)

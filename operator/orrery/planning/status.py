@@ -119,6 +119,8 @@ def spend(currency: str, purse: Purse, known: Known | None, total: Exhaustive | 
         accelerator_seconds=number(float(purse.seconds_spent), 9),
         flops=number(known.flops) if known is not None else None,
         exhaustive_cost=money(total.cost) if total is not None else None,
+        exhaustive_accelerator_seconds=number(total.seconds) if total is not None else None,
+        exhaustive_flops=number(total.flops) if total is not None else None,
         saved_percent=saved,
     )
 

@@ -264,6 +264,7 @@ def test_estimate_probes_nothing_and_tells_what_it_would(work, orrery):
     assert (code, err) == (0, "") and sorted(work.iterdir()) == before
     document = json.loads(out)
     assert document["currency"] == "USD" and float(document["exhaustiveCost"]) > 0
+    assert document["exhaustiveAcceleratorSeconds"] > 0 and document["exhaustiveFlops"] > 0
     assert {row["strategy"] for row in document["candidates"]} == {"lora", "zero-shot"}
     first = document["firstProbes"][0]
     assert 0 < float(first["expectedCost"]) <= float(first["reservedCost"]) <= 1

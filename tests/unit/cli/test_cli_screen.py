@@ -59,6 +59,8 @@ STATUS = PlanStatus(
         accelerator_seconds="213",
         flops="45000000000000",
         exhaustive_cost="0.2",
+        exhaustive_accelerator_seconds="14400",
+        exhaustive_flops="2900000000000000",
         saved_percent="98.45",
     ),
     recommendation=Recommendation(**CHOICE, confidence="0.97", reason="Forecast", message="cheapest that is [good]"),
@@ -88,7 +90,7 @@ def test_the_answer_tells_choice_quality_cost_spend_and_why_the_rival_lost():
         "1.60 32.5 1.2e+15 rank 8",
         "cheapest that is [good]",  # what is in brackets is text, not markup
         "0.0031 USD of 0.02 USD",
-        "(98.5 % saved)",
+        "measuring every candidate in full: 0.2 USD, 14,400 s, 2.9e+15 FLOPs (98.5 % saved)",
         "2 succeeded, 1 failed, 1 reused",
         "smollm2 / lora",
         "costs 27.10 USD more",
