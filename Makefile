@@ -22,7 +22,7 @@ demo: $(VENV)/.probe  ## Answer examples/intents/plan.yaml with real models on r
 	@$(BIN)/orrery run $(PLAN)
 
 test: lint assets  ## Lint, then every test but benchmarks: unit, processes, models, integration, end to end
-	$(BIN)/python -m pytest -m "unit or process or model or integration or e2e" -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -m "unit or process or model or integration or e2e" -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev  ## The pure tests: seconds
-	$(BIN)/python -m pytest -m unit -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "unit and not process" -n 2 --dist loadgroup
 
 assets: $(VENV)/.dev  ## Fetch the builtin models and tasks, once
 	@$(BIN)/orrery assets fetch

@@ -12,7 +12,11 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-PACKAGE = Path(__file__).parent / "operator" / "orrery"
+# Rarer collections of garbage: what tests make is data, which is freed when it is left.
+gc.set_threshold(50_000, 20, 50)
+
+ROOT = Path(__file__).parent
+PACKAGE, CHARTS = ROOT / "operator" / "orrery", ROOT / "tests" / "unit" / "charts"
 
 
 def _runs_torch(path: Path) -> bool:
@@ -21,12 +25,10 @@ def _runs_torch(path: Path) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """`pytest -m unit` imports neither torch nor what talks to clusters: that takes longer than its tests."""
-    if config.getoption("markexpr") != "unit":
+    """`make unit` imports neither torch nor what talks to clusters: that takes longer than its tests."""
+    if config.getoption("markexpr") not in ("unit", "unit and not process"):
         return None
-    elsewhere = {
-        Path(__file__).parent / "tests" / name for name in ("processes", "models", "integration", "e2e", "benchmarks")
-    }
+    elsewhere = {ROOT / "tests" / name for name in ("processes", "models", "integration", "e2e", "benchmarks")}
     return True if _runs_torch(collection_path) or collection_path in elsewhere else None
 
 
@@ -44,16 +46,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     A docstring's example is a test of its module: `unit`, or `model` where it needs torch. Side by side (`make test`), two
     processes have a cluster each, one for the tests of the operator that they share and one for the rest, and a third has
-    what holds real models: the first two wait more than they compute, the third computes more than it waits.
+    what holds real models: the first two wait more than they compute, the third computes more than it waits. The rest is
+    dealt out by file, since its tests share what is made once; those of the chart share what Helm renders.
     """
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             item.add_marker("model" if _runs_torch(item.path) else "unit")
         if item.get_closest_marker("integration"):
-            shared = "operator" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("operator" if shared else "cluster"))
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group("models"))
+            group = "operator" if "operator" in getattr(item, "fixturenames", ()) else "cluster"
+        elif item.get_closest_marker("e2e"):
+            group = "models"
+        else:
+            group = "charts" if item.path.parent == CHARTS else str(item.path.relative_to(ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
     if "benchmark" not in config.getoption("markexpr"):  # one parameter of a unit test may be a benchmark
         measured = [item for item in items if item.get_closest_marker("benchmark")]
         config.hook.pytest_deselected(items=measured)

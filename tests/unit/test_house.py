@@ -23,6 +23,7 @@ def python(code, *flags, cwd=ROOT):
     return done.stdout.strip()
 
 
+@pytest.mark.process
 def test_the_folder_operator_does_not_shadow_the_standard_library():
     """Not even for a fresh interpreter started in the repository's root, whose first import path that is."""
     assert not (ROOT / "operator" / "__init__.py").exists()
@@ -49,6 +50,7 @@ def test_a_base_install_brings_neither_torch_nor_kubernetes():
     assert {"kubernetes", "kopf"} <= needed("operator") and not needed("operator") & {"torch", "transformers"}
 
 
+@pytest.mark.process
 def test_help_imports_nothing_heavy():
     """torch, SciPy and pydantic each take longer to import than a person waits for a help text."""
     code = """
@@ -65,6 +67,7 @@ for name in ("torch", "transformers", "scipy", "numpy", "pydantic", "yaml", "kub
     assert "estimate" in python(code)
 
 
+@pytest.mark.process
 def test_deciding_imports_no_torch():
     modules = ["orrery.cli.run", "orrery.cli.estimate", "orrery.cli.validate", "orrery.cli.explain"]
     code = f"import sys, {', '.join(modules)}; print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"

@@ -80,6 +80,7 @@ def test_a_higher_price_makes_nothing_more_attractive(goal: str, seed: int, cpu:
 TOLD = "import pickle, sys; from orrery.planning.advance import advance; print(advance(*pickle.load(sys.stdin.buffer)))"
 
 
+@pytest.mark.process
 def test_two_processes_write_the_same_bytes() -> None:
     """The order of sets of strings differs between processes, unless PYTHONHASHSEED fixes it."""
     plan = tiny(objective=GOALS["weighted"], accelerators=[{"name": "cpu"}, {"name": "l4"}])

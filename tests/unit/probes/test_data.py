@@ -270,6 +270,7 @@ def test_a_builtin_task_that_was_not_fetched_says_which_command_to_run(tmp_path:
     assert "such as bigbench/intent_recognition" in str(unknown)
 
 
+@pytest.mark.process
 def test_reading_data_imports_neither_torch_nor_pandas() -> None:
     code = "import orrery.probes.data, orrery.probes.facts, orrery.probes.runner, sys; "
     code += "sys.exit(any(m in sys.modules for m in ('torch', 'pandas', 'transformers', 'datasets')))"
