@@ -22,6 +22,7 @@ from orrery.api.pricelist import PriceList
 from orrery.api.probe import Attempt
 from orrery.api.status import PlanStatus
 from orrery.controller.attempts import Accelerated, parse_timestamp
+from orrery.controller.plan_series import PlanSeries, Series
 from orrery.controller.world import WATCHED, Key
 
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
@@ -36,15 +37,15 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._clock = clock
         self._lock = threading.Lock()
-        self._series: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
         self._accounts: dict[Key, set[tuple[Gauge, tuple[str, ...]]]] = defaultdict(set)
         self._hourly: dict[str, set[tuple[str, ...]]] = {}
         # a watch that has shown nothing yet is as silent as one that died, from the start of the process
         self._watched = dict.fromkeys((resource.plural for resource in WATCHED), clock())
-        plan, r = ["namespace", "plan"], self.registry
+        r = self.registry
+        self._plans = PlanSeries(r)
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"orrery_{name}", text, [*plan, *labels], registry=r)
+        def gauge(name: str, text: str, *labels: str) -> str:
+            return self._plans.gauge(f"orrery_{name}", text, *labels)
 
         self.condition = gauge("plan_condition", "1 for the status each condition has.", "type", "status")
         self.budget = gauge("plan_budget", "Most that probing may cost, in the price list's currency.")
@@ -123,14 +124,11 @@ class Metrics:
     def plan(self, plan: AdaptationPlan, status: PlanStatus) -> None:
         """Everything that a plan's status says in numbers."""
         key = (plan.metadata.namespace, plan.metadata.name)
-        wanted: dict[tuple[Gauge, tuple[str, ...]], float] = {}
+        wanted = self._conditions(status)
 
-        def put(gauge: Gauge, value: Decimal | float, *labels: str) -> None:
-            wanted[gauge, (*key, *labels)] = float(value)
+        def put(gauge: str, value: Decimal | float, *labels: str) -> None:
+            wanted[gauge, *labels] = float(value)
 
-        for condition in status.conditions:
-            for value in ("True", "False", "Unknown"):
-                put(self.condition, condition.status == value, condition.type, value)
         put(self.budget, plan.spec.budget.max_probe_cost)
         put(self.labels, 1, str(((plan.metadata.model_extra or {}).get("labels") or {}).get("team", "")))
         if status.spend:
@@ -155,12 +153,14 @@ class Metrics:
             error = status.confirmation.error
         if error is not None:
             put(self.error, error)
-        with self._lock:
-            for (gauge, labels), number in wanted.items():
-                gauge.labels(*labels).set(number)
-            for gauge, labels in self._series[key] - set(wanted):
-                gauge.remove(*labels)
-            self._series[key] = set(wanted)
+        self._plans.put(key, wanted)
+
+    def _conditions(self, status: PlanStatus) -> dict[Series, float]:
+        return {
+            (self.condition, condition.type, value): 1.0 if condition.status == value else 0.0
+            for condition in status.conditions
+            for value in ("True", "False", "Unknown")
+        }
 
     def account(self, key: Key, spec: AdaptationBudgetSpec, status: AdaptationBudgetStatus) -> None:
         """The account of a namespace's budget; without a cap there is no limit."""
@@ -190,12 +190,7 @@ class Metrics:
 
     def stalled(self, key: Key, status: PlanStatus) -> None:
         """A plan that could not be decided on: its conditions change, what was spent and answered before stays."""
-        with self._lock:
-            for condition in status.conditions:
-                for value in ("True", "False", "Unknown"):
-                    labels = (*key, condition.type, value)
-                    self.condition.labels(*labels).set(condition.status == value)
-                    self._series[key].add((self.condition, labels))
+        self._plans.add(key, self._conditions(status))
 
     def prices(self, price_list: PriceList) -> None:
         """What an hour costs, of a price list that a plan was decided with; prices that it no longer has go."""
@@ -218,9 +213,7 @@ class Metrics:
 
     def forget(self, key: Key) -> None:
         """Drop the series of a plan that is gone."""
-        with self._lock:
-            for gauge, labels in self._series.pop(key, set()):
-                gauge.remove(*labels)
+        self._plans.forget(key)
 
     def attempt_ended(self, namespace: str, accelerator: Accelerated, attempt: Attempt) -> None:
         """Count what an attempt cost and how it ended."""
