@@ -19,7 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 @contextmanager
 def serve(repositories: Mapping[str, Path], gated: frozenset[str] = frozenset()) -> Iterator[tuple[str, list[str]]]:
-    """Serve ``{"models/OWNER/NAME": folder}``, each with one revision, ``main``; yields the address and the requests."""
+    """Serve ``{"models/OWNER/NAME": folder}`` as the revision ``main``; yields the address and the requests.
+
+    ``models/OWNER/NAME@TAG`` is another revision of the same repository, with a commit of its own.
+    """
     requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,16 +49,19 @@ def serve(repositories: Mapping[str, Path], gated: frozenset[str] = frozenset())
                 self.wfile.write(body)
 
     def respond(path: str) -> tuple[int, dict[str, str], bytes]:
-        for name, folder in repositories.items():
-            commit = hashlib.sha1(name.encode()).hexdigest()
+        missing = {"X-Error-Code": "RepoNotFound"}
+        for key, folder in repositories.items():
+            commit = commit_of(key)
+            name, _, tag = key.partition("@")
             kind, _, repo = name.partition("/")
             files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
             resolve = f"{repo}/resolve/" if kind == "models" else f"{name}/resolve/"
             if path.startswith((f"api/{name}/", resolve)) and name in gated:
                 return 403, {"X-Error-Code": "GatedRepo"}, b"{}"
             if path.startswith(f"api/{name}/revision/"):
-                if path.rsplit("/", 1)[1] not in ("main", commit):
-                    return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
+                if path.rsplit("/", 1)[1] not in (tag or "main", commit):
+                    missing = {"X-Error-Code": "RevisionNotFound"}
+                    continue  # another revision of it may be served
                 info = {"id": repo, "sha": commit, "siblings": [{"rfilename": f} for f in files]}
                 return 200, {}, json.dumps(info).encode()
             if path.startswith(f"api/{name}/tree/{commit}"):
@@ -67,7 +73,7 @@ def serve(repositories: Mapping[str, Path], gated: frozenset[str] = frozenset())
                     headers = {"ETag": f'"{_oid(files[file])}"', "X-Repo-Commit": commit}
                     return 200, headers, files[file].read_bytes()
                 return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, b""
-        return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
+        return 404, missing, b"{}"
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -78,6 +84,11 @@ def serve(repositories: Mapping[str, Path], gated: frozenset[str] = frozenset())
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def commit_of(key: str) -> str:
+    """The commit that a revision is."""
+    return hashlib.sha1(key.encode()).hexdigest()
 
 
 def _oid(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orrery.api.probe import Report
-from tests.e2e.hub import serve
+from tests.e2e.hub import commit_of, serve
 from tests.models.tiny_models import save_tiny
 from tests.unit.probes.tasks import pairs
 
@@ -111,12 +111,39 @@ def test_from_the_hub_then_from_its_cache_without_a_network_and_without_a_home_t
     assert offline.trials[0].bits == online.trials[0].bits
     assert offline.task_facts is not None and online.task_facts is not None
     assert offline.task_facts.digest == online.task_facts.digest
+    for report in (online, offline):
+        assert report.model_commit == commit_of("models/me/tiny"), "a branch means a commit, also without a network"
+        assert report.task_facts is not None and report.task_facts.commit == commit_of("datasets/me/texts")
 
     (reason, sentence), (data_reason, _) = ask(
         home, ("model", "me/other", "main"), ("dataset", "me/texts", "v9"), HF_HUB_OFFLINE="1"
     )
     assert reason == "ModelNotFound" and data_reason == "SourceNotFound"
     assert "'me/other' at revision 'main' is not in the cache, and HF_HUB_OFFLINE is set" in sentence
+
+
+@pytest.mark.parametrize("by", ["tag", "commit"])
+def test_a_pinned_revision_is_what_is_read(folders: dict[str, Path], tmp_path: Path, by: str) -> None:
+    """Two revisions of the model and of the data: other weights, other texts; the pinned ones are read and told."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    (old := tmp_path / "old").mkdir()
+    parquet.write_table(pa.Table.from_pylist(pairs(10, offset=200)), old / "data.parquet")
+    model = save_tiny(tmp_path / "wide", hidden_size=48)
+    pinned = {"models/me/tiny@v1": model, "datasets/me/texts@v1": old}
+    asked = spec()
+    for source, key in (
+        (asked["model"]["source"], "models/me/tiny@v1"),
+        (asked["task"]["dataset"]["source"], "datasets/me/texts@v1"),
+    ):
+        source["huggingFace"]["revision"] = "v1" if by == "tag" else commit_of(key)
+    with serve({**folders, **pinned}) as (address, _):
+        report = probe(asked, tmp_path / "home", HF_ENDPOINT=address)
+    assert report.error is None and report.model_commit == commit_of("models/me/tiny@v1")
+    assert report.model_facts is not None and report.model_facts["hiddenSize"] == 48
+    assert report.task_facts is not None and report.task_facts.commit == commit_of("datasets/me/texts@v1")
+    assert report.task_facts.train_examples + report.task_facts.evaluation_examples == 10
 
 
 def test_what_the_hub_does_not_have_is_a_sentence(folders: dict[str, Path], tmp_path: Path) -> None:

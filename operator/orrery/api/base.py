@@ -44,6 +44,8 @@ Timestamp = Annotated[str, StringConstraints(max_length=32)]
 Text = Annotated[str, StringConstraints(max_length=1024)]
 #: A CamelCase word, for reasons and plug-in types.
 CamelWord = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=64)]
+#: A commit of a hub's repository.
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$", max_length=64)]
 #: A path inside a volume.
 RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 #: Whole numbers are strict, as on the API server: "3", 3.0 and true are not 3. A tighter bound is a type of its own:

@@ -18,6 +18,7 @@ from orrery.api.base import (
     API_VERSION,
     ApiModel,
     CamelWord,
+    Commit,
     Count,
     Name,
     ObjectMeta,
@@ -180,6 +181,7 @@ class TaskFacts(StatusModel):
     """What a probe saw of the data."""
 
     digest: Annotated[str, StringConstraints(max_length=64)] = Field(description="SHA-256 of the read examples.")
+    commit: Commit | None = Field(None, description="Commit of the hub's dataset that was read.")
     train_examples: Count = Field(description="Examples that may be trained on or shown.")
     evaluation_examples: Count = Field(description="Examples that quality may be measured on.")
     labels: Count = Field(0, description="Distinct labels (Classification).")
@@ -209,6 +211,7 @@ class Report(StatusModel):
     architecture: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         None, description="The model's own name of its architecture."
     )
+    model_commit: Commit | None = Field(None, description="Commit of the hub's model that was loaded.")
     model_problem: Text | None = Field(None, description="Why the model's sizes are uncertain, where they are.")
     task_facts: TaskFacts | None = Field(None, description="What was seen of the data.")
     trials: Annotated[list[TrialResult], Field(max_length=64, json_schema_extra={"x-list-map-key": "name"})] = Field(

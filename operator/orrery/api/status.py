@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from orrery.api.base import CamelWord, Count, Flag, StatusModel, Text, Timestamp, is_empty
+from orrery.api.base import CamelWord, Commit, Count, Flag, StatusModel, Text, Timestamp, is_empty
 from orrery.api.quantities import Money, Number, Share
 
 ShortText = Annotated[str, StringConstraints(max_length=253)]
@@ -154,12 +154,24 @@ class FrontierPoint(StatusModel):
     cost: Money = Field(description="Predicted total cost.")
 
 
+class Revision(StatusModel):
+    """A repository of the hub as probes found it: what a branch meant then."""
+
+    kind: Literal["Dataset", "Model"] = Field(description="Dataset or Model.")
+    repo: ShortText = Field(description="Repository as OWNER/NAME.")
+    revision: ShortText = Field(description="Commit, tag or branch that the plan asks for.")
+    commit: Commit = Field(description="Commit that was read: write it as the revision to read the same again.")
+
+
 class Inputs(StatusModel):
     """What the answer rests on."""
 
     plan_digest: ShortText = Field(description="SHA-256 of the plan's spec.")
     price_digest: ShortText = Field(description="SHA-256 of the price list's spec.")
     data_digest: ShortText | None = Field(None, description="SHA-256 of the examples that were read.")
+    revisions: Annotated[list[Revision], Field(max_length=65)] = Field(
+        default_factory=list, description="Commits of the hub's models and data that were read."
+    )
     price_date: ShortText | None = Field(None, description="Day of the prices.")
     price_source: Annotated[str, StringConstraints(max_length=512)] | None = Field(
         None, description="Where the prices are from."

@@ -76,6 +76,12 @@ def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots
         space = expand(plan.spec)
         verdict.notes.append(f"{len(space):,} candidates")
         facts = read_facts(plan, roots, lambda why: verdict.notes.append(f"the data was not read: {why}"))
+        verdict.notes += [
+            f"the model '{m.name}' was not looked at: {m.source.hugging_face.repo} at revision "
+            f"'{m.source.hugging_face.revision}' is not in the hub's cache on this machine; its first probe reads its sizes"
+            for m in plan.spec.models
+            if m.source.hugging_face is not None and m.name not in facts.models and m.name not in facts.uncertain
+        ]
         if facts.task is not None:
             verdict.notes.append(
                 f"{facts.task.train_examples:,} training and {facts.task.evaluation_examples:,} evaluation examples"

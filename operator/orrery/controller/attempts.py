@@ -77,6 +77,7 @@ def observe(
     now: datetime,
     queue_says: str | None = None,
     early: str | None = None,
+    model_commit: str | None = None,
 ) -> Seen:
     """How a Reserved, Queued or Running attempt stands.
 
@@ -93,7 +94,7 @@ def observe(
     held = early is not None and job is None and not pods and is_held(attempt)
     ran = _Ran(0.0, None, None, False, False) if held else _ran(pods, job, attempt, now)
     message = _termination_message(pods)
-    judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0)
+    judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0, model_commit)
     reason, sentence = _verdict(job, pods, judgement, ran, early)
     wall = min(ran.seconds, float(spec.deadline_seconds))
     closed = attempt.model_copy(

@@ -7,9 +7,8 @@ side by side; they are judged one after another, in the order of their names, so
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -21,7 +20,7 @@ from orrery.controller.probe_store import ProbeStore
 from orrery.controller.records import Probe
 from orrery.controller.server import JOBS, PLANS, PODS, WORKLOADS, NotFound, Object, Refused
 from orrery.controller.world import key_of
-from orrery.planning.reports import merge
+from orrery.planning.reports import agreed, merge
 
 #: How long a Job may go without having finished before one looks how its Pod fares.
 PENDING_SECONDS = 3.0
@@ -57,6 +56,14 @@ class _Sight:
 
 
 @dataclass(frozen=True)
+class _ToldNow:
+    """What the reports of one look have read, which the world does not know yet."""
+
+    digests: dict[str, list[str]] = field(default_factory=dict)  #: of data, by task
+    commits: dict[tuple[str, str], list[str]] = field(default_factory=dict)  #: of a hub's model, by task and model
+
+
+@dataclass(frozen=True)
 class Observing(ProbeStore):
     """Brings the attempts of probes up to date with the cluster."""
 
@@ -77,12 +84,12 @@ class Observing(ProbeStore):
         if not due:
             return None
         sights = self.telling.map(lambda pair: self._find(plan, *pair), due)
-        digests: dict[str, list[str]] = {}
+        told_now = _ToldNow()
         changed = [
             (sight, found)
             for sight in sights
             if sight.looked
-            and (found := sight.void or self._judge(plan, sight, digests, early or {})).attempt != sight.attempt
+            and (found := sight.void or self._judge(plan, sight, told_now, early or {})).attempt != sight.attempt
         ]
         told: list[tuple[str, Attempt]] = []
 
@@ -187,25 +194,29 @@ class Observing(ProbeStore):
         self.metrics.repaired.labels(PODS.plural).inc(sum(key in self.owed for key in news))
         return listed
 
-    def _judge(
-        self, plan: Object, sight: _Sight, digests: dict[str, list[str]], early: Mapping[str, str]
-    ) -> ended.Seen:
-        """How an attempt stands; ``digests`` of the data that reports of this very look have read, by task, is added to."""
-        task = sight.probe.task_key
-        known = digests.setdefault(task, [])
+    def _judge(self, plan: Object, sight: _Sight, told: _ToldNow, early: Mapping[str, str]) -> ended.Seen:
+        """How an attempt stands; what its report has read is added to what reports of this very look have ``told``."""
+        probe, namespace = sight.probe, key_of(plan)[0]
+        digests = told.digests.setdefault(probe.task_key, [])
+        commits = told.commits.setdefault((probe.task_key, probe.model_key), [])
         found = ended.observe(
             sight.attempt,
-            sight.probe.spec,
+            probe.spec,
             sight.job,
             sight.pods,
-            Accelerated.of(plan, sight.probe.spec.accelerator).count,
-            self._data_digest(key_of(plan)[0], sight.probe, known),
+            Accelerated.of(plan, probe.spec.accelerator).count,
+            # a probe that read other data, or another commit of the model, than most others is refused
+            agreed([*self.world.data_digests(namespace, probe.task_key, but=probe.name), *digests]),
             self.clock(),
             sight.queue_says,
-            early.get(sight.probe.name),
+            early.get(probe.name),
+            agreed([*self.world.model_commits(namespace, probe.task_key, probe.model_key, but=probe.name), *commits]),
         )
-        if found.ended and found.report is not None and found.report.task_facts is not None:
-            known.append(found.report.task_facts.digest)
+        if found.ended and found.report is not None:
+            if found.report.task_facts is not None:
+                digests.append(found.report.task_facts.digest)
+            if found.report.model_commit is not None:
+                commits.append(found.report.model_commit)
         return found
 
     def _queue_says(self, job: Object) -> str | None:
@@ -222,11 +233,6 @@ class Observing(ProbeStore):
                 if found.get("type") in ("QuotaReserved", "Admitted") and found.get("status") == "False":
                     return f"Kueue: {found.get('reason')}: {found.get('message')}"
         return None
-
-    def _data_digest(self, namespace: str, probe: Probe, more: list[str]) -> str | None:
-        """The digest that most other reports on the task agree on: a probe that read other data is refused."""
-        digests = Counter([*self.world.data_digests(namespace, probe.task_key, but=probe.name), *more])
-        return max(digests, key=lambda d: (digests[d], d)) if digests else None
 
     def _record(self, plan: Object, probe: Probe, seen: ended.Seen) -> None:
         """Write what became of an attempt; what earlier attempts measured stays."""

@@ -83,11 +83,13 @@ class _Indexed:
     model: str
     payers: frozenset[str]
     data: str | None  #: digest of the data that it reported to have read
+    commit: str | None  #: of the hub's model that it reported to have loaded
 
     @classmethod
     def of(cls, probe: Probe) -> _Indexed:
-        facts = probe.status.report.task_facts if probe.status.report else None
-        return cls(probe.task_key, probe.model_key, probe.payers, facts.digest if facts else None)
+        report = probe.status.report
+        facts, commit = (report.task_facts, report.model_commit) if report else (None, None)
+        return cls(probe.task_key, probe.model_key, probe.payers, facts.digest if facts else None, commit)
 
 
 def _text(body: Object) -> bytes:
@@ -239,6 +241,12 @@ class World:
         with self._lock:
             names = self._by_task.get((namespace, task), ())
             return [d for n in names if n != but and (d := self._indexed[namespace, n].data) is not None]
+
+    def model_commits(self, namespace: str, task: str, model: str, but: str) -> list[str]:
+        """Commits of a hub's model that the probes of a task, one apart, reported to have loaded."""
+        with self._lock:
+            found = [self._indexed[namespace, n] for n in self._by_task.get((namespace, task), ()) if n != but]
+            return [p.commit for p in found if p.model == model and p.commit is not None]
 
     def _index(self, key: Key, probe: Probe | None) -> None:
         namespace, name = key

@@ -26,11 +26,12 @@ from pydantic import ValidationError
 
 from orrery.api import yamltext
 from orrery.api.base import API_VERSION
-from orrery.api.probe import REPORT_LIMIT, ProbeSpec, Report, probe_name
+from orrery.api.models import Model
+from orrery.api.probe import REPORT_LIMIT, ProbeSpec, Report, model_identity, probe_name
 from orrery.local import files, processes
 from orrery.local.attempts import AttemptRecord, Ending, settle
 from orrery.local.files import StateError
-from orrery.planning.reports import judge, merge
+from orrery.planning.reports import agreed, judge, merge
 from orrery.planning.types import ProbeRecord, ProbeRequest, ProbeState
 
 RECORD, REPORT, SPEC, REUSED = "record.json", "report.json", "spec.yaml", "reused.json"
@@ -131,6 +132,7 @@ class Store:
                 self.spec(attempt.folder / SPEC),
                 self.data_digest,
                 ending.seconds,
+                self._commit(self.spec(attempt.folder / SPEC).model),
             )
             record = settle(attempt.record, ending, judgement, now)
             if record.phase == "Void" and attempt.folder in started_here:
@@ -210,14 +212,22 @@ class Store:
         report = Report.model_validate(value["report"])
         return None if self._of_other_data(report) else report
 
+    def _commit(self, model: Model) -> str | None:
+        """The commit of a hub's model that most probes of it loaded; a probe that loaded another is refused."""
+        if model.source.hugging_face is None:
+            return None
+        ours = model_identity(model)
+        reports = (r.report for r in self.records() if r.report is not None and model_identity(r.spec.model) == ours)
+        return agreed(report.model_commit for report in reports)
+
     def _of_other_data(self, report: Report) -> bool:
         facts = report.task_facts
         return self.data_digest is not None and facts is not None and facts.digest != self.data_digest
 
     def _report(self, attempt: AttemptFolder) -> tuple[Report | None, int]:
         """The report of an ended attempt if it counts, and 1 if it does not since the data changed after it was taken."""
-        if attempt.record.reason == "DataMismatch":
-            return None, 0  # it never was of this data: the probe's failure, which counts
+        if attempt.record.reason in ("DataMismatch", "RevisionMismatch"):
+            return None, 0  # it never was of this data or model: the probe's failure, which counts
         if attempt.folder not in self._reports:
             spec = self.spec(attempt.folder / SPEC)
             seconds = float(attempt.record.seconds) / attempt.record.accelerators

@@ -24,7 +24,7 @@ from orrery.planning.candidates import Space
 from orrery.planning.evidence import IN_FLIGHT, Known
 from orrery.planning.forecasts import Clock, Columns, Groups
 from orrery.planning.reasons import amount
-from orrery.planning.reports import refusal
+from orrery.planning.reports import moved, refusal
 from orrery.planning.reservation import Purse, deadline, expected, reservation, tightest
 from orrery.planning.status import number
 from orrery.planning.types import CONFIRMING_SEED, ProbeRecord, ProbeRequest
@@ -211,6 +211,9 @@ class Confirming:
         facts, known = report.task_facts, self.known.task_facts
         if facts is not None and known is not None and facts.digest != known.digest:
             return f"DataMismatch: it read data of digest {facts.digest[:12]}, and the forecast rests on {known.digest[:12]}"
+        commit = self.known.commits.get(self.space.groups[self.space.group[i]].model.name)
+        if None not in (commit, report.model_commit) and report.model_commit != commit:
+            return f"RevisionMismatch: {moved(record.spec.model, report, str(commit))}"
         name = next(t.name for t in record.spec.trials if t.seed == trial.seed)
         result = next((r for r in report.trials if r.name == name), None)
         if result is None:

@@ -28,7 +28,7 @@ from orrery.api.probe import (
 )
 from orrery.costs.flops import training_flops
 from orrery.costs.throughput import WorkKind, counted_passes
-from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILURES, refusal
+from orrery.planning.reports import DATA_FAILURES, MEMORY_FAILURES, MODEL_FAILURES, agreed, moved, refusal
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
 from orrery.strategies import registry
 from orrery.strategies.base import Evidence
@@ -51,6 +51,7 @@ class Known:
     #: FLOPs, their seconds, and one token's FLOPs times the passes they took
     work: dict[tuple[str, str, WorkKind], tuple[float, float, float, int]] = field(default_factory=dict)
     uncertain: dict[str, str] = field(default_factory=dict)  #: model: why its sizes are
+    commits: dict[str, str] = field(default_factory=dict)  #: model of the hub: what was loaded
     load_seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)  #: by model and accelerator
     late: Counter[tuple[str, str]] = field(default_factory=Counter)  #: probes that met their deadline, by the same
     in_flight: list[tuple[str, str, Trial]] = field(default_factory=list)  #: model, accelerator, trial
@@ -83,6 +84,7 @@ def gather(spec: PlanSpec, records: Sequence[ProbeRecord], facts: Facts) -> Know
     ]
     reports = {r.name: rep for _, r in ours if (rep := _believable(known, r)) is not None}
     _settle_data(known, facts, reports)
+    _settle_models(known, ours, reports)
     failures: Counter[tuple[str, Identity, int]] = Counter()
     given_up: list[tuple[str, ProbeRecord, Trial, str]] = []
     for model, record in ours:
@@ -141,13 +143,10 @@ def _believable(known: Known, record: ProbeRecord) -> Report | None:
 
 def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None:
     """Agrees on one data digest: the shell's own, else the one most reports name; the others are refused."""
-    digests = Counter(r.task_facts.digest for r in reports.values() if r.task_facts is not None)
-    if facts.task is not None:
-        true = facts.task.digest
-        known.task_facts = facts.task
-    elif digests:
-        true = min(digests, key=lambda d: (-digests[d], d))
-    else:
+    known.task_facts = facts.task
+    seen_by = [r.task_facts.digest for r in reports.values() if r.task_facts is not None]
+    true = facts.task.digest if facts.task is not None else agreed(seen_by)
+    if true is None:
         return
     told = False
     for name in sorted(reports):
@@ -160,6 +159,22 @@ def _settle_data(known: Known, facts: Facts, reports: dict[str, Report]) -> None
         elif known.task_facts is None or (not told and seen.input_tokens is not None):
             # A probe counts tokens, the shell only estimates them; so the same reports give the same answer in both shells.
             told, known.task_facts = seen.input_tokens is not None, seen
+
+
+def _settle_models(known: Known, ours: Sequence[tuple[str, ProbeRecord]], reports: dict[str, Report]) -> None:
+    """Agrees on one commit of every model of the hub, that which most reports name; the others are refused.
+
+    The same of data needs no rule: examples of the same digest are the same, whatever else a commit has changed.
+    """
+    told = [(model, r, reports[r.name]) for model, r in ours if r.name in reports]
+    for name in sorted({model for model, _, report in told if report.model_commit is not None}):
+        commit = agreed(report.model_commit for model, _, report in told if model == name)
+        assert commit is not None  # one report at least tells it
+        known.commits[name] = commit
+        for model, record, report in told:
+            if model == name and report.model_commit not in (None, commit):
+                known.refused[record.name] = moved(record.spec.model, report, commit)
+                del reports[record.name]
 
 
 def _take(known: Known, model: str, record: ProbeRecord, report: Report, accelerators: set[str]) -> set[str]:

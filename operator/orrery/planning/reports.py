@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from orrery.api.models import Model
 from orrery.api.probe import REPORT_LIMIT, Method, Outcome, ProbeSpec, Report, TrialResult, probe_name
 from orrery.costs.lengths import QUANTILES
 
@@ -58,7 +60,9 @@ class Judgement:
     message: str = ""
 
 
-def judge(raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: float | None) -> Judgement:
+def judge(
+    raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: float | None, model_commit: str | None = None
+) -> Judgement:
     """Read a report as untrusted input.
 
     Parameters
@@ -71,6 +75,8 @@ def judge(raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: 
         Digest of the data as this side read it; None when it could not.
     seconds
         Wall-clock seconds the process ran; None when nobody knows.
+    model_commit
+        Commit of the hub's model as other probes loaded it; None when there is none.
 
     Examples
     --------
@@ -90,7 +96,7 @@ def judge(raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: 
     except (ValueError, RecursionError) as error:
         return Judgement(None, "ReportInvalid", f"the report is not JSON: {error}")
     try:
-        _agree(report, spec, data_digest)
+        _agree(report, spec, data_digest, model_commit)
         _plausible(report, spec, seconds)
     except _RefusalError as refused:
         return Judgement(None, refused.reason, str(refused))
@@ -100,11 +106,31 @@ def judge(raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: 
 def refusal(spec: ProbeSpec, report: Report) -> str | None:
     """Why a report that was read before cannot be true, as a sentence; None when nothing speaks against it."""
     try:
-        _agree(report, spec, None)
+        _agree(report, spec, None, None)
         _plausible(report, spec, None)
     except _RefusalError as refused:
         return str(refused)
     return None
+
+
+def moved(model: Model, report: Report, commit: str) -> str:
+    """That a model of the hub was loaded at another commit than before, as a sentence."""
+    source = model.source.hugging_face
+    asked = f"'{source.revision}' of '{source.repo}'" if source is not None else f"model '{model.name}'"
+    return (
+        f"the probe loaded {asked} at commit {str(report.model_commit)[:12]}, and other probes at {commit[:12]}: write "
+        f"the commit that is to be measured as huggingFace.revision"
+    )
+
+
+def agreed(values: Iterable[str | None]) -> str | None:
+    """What most of them say, the first by name of equals; None where nobody says anything.
+
+    >>> agreed(["b", "a", None, "b"]), agreed(["b", "a"]), agreed([None])
+    ('b', 'a', None)
+    """
+    said = Counter(value for value in values if value is not None)
+    return min(said, key=lambda value: (-said[value], value)) if said else None
 
 
 class _RefusalError(Exception):
@@ -117,7 +143,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"it holds {name}, which is not a number")
 
 
-def _agree(report: Report, spec: ProbeSpec, data_digest: str | None) -> None:
+def _agree(report: Report, spec: ProbeSpec, data_digest: str | None, model_commit: str | None) -> None:
     """The report answers this question, about this data."""
     if report.probe != probe_name(spec):
         raise _RefusalError("ForeignReport", f"the report names the probe '{report.probe}', not '{probe_name(spec)}'")
@@ -136,6 +162,8 @@ def _agree(report: Report, spec: ProbeSpec, data_digest: str | None) -> None:
         raise _RefusalError(
             "DataMismatch", f"the probe read data of digest {facts.digest[:12]}, and this side {data_digest[:12]}"
         )
+    if None not in (model_commit, report.model_commit) and report.model_commit != model_commit:
+        raise _RefusalError("RevisionMismatch", moved(spec.model, report, str(model_commit)))
 
 
 def _plausible(report: Report, spec: ProbeSpec, seconds: float | None) -> None:
@@ -229,7 +257,7 @@ def merge(spec: ProbeSpec, reports: Sequence[Report]) -> Report | None:
     for report in reports:
         results.update({result.name: result for result in report.trials})
     known: dict[str, Any] = {}
-    for field in ("load_seconds", "model_facts", "architecture", "model_problem", "task_facts"):
+    for field in ("load_seconds", "model_facts", "architecture", "model_commit", "model_problem", "task_facts"):
         known[field] = next((v for r in reversed(reports) if (v := getattr(r, field)) is not None), None)
     trials = [results[trial.name] for trial in spec.trials if trial.name in results]
     complete = len(trials) == len(spec.trials)

@@ -14,6 +14,7 @@ from orrery.api.plan import AdaptationPlan, PlanSpec
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import digest
 from orrery.api.quantities import Interval, money
+from orrery.api.sources import HuggingFaceSource
 from orrery.api.status import (
     Alternative,
     Choice,
@@ -25,6 +26,7 @@ from orrery.api.status import (
     Progress,
     QualityForecast,
     Recommendation,
+    Revision,
     Spend,
 )
 from orrery.costs.forecast import requests_over_horizon
@@ -131,12 +133,25 @@ def inputs(plan: AdaptationPlan, price_list: PriceList, known: Known | None) -> 
         plan_digest=digest(plan.spec.to_wire())[:16],
         price_digest=digest(price_list.spec.to_wire())[:16],
         data_digest=known.task_facts.digest if known is not None and known.task_facts is not None else None,
+        revisions=_revisions(plan.spec, known) if known is not None else [],
         price_date=price_list.spec.date.isoformat(),
         price_source=price_list.spec.source,
         seed=plan.spec.probing.seed,
         image=plan.spec.probe_template.image,
         version=orrery.__version__ if hasattr(orrery, "__version__") else None,
     )
+
+
+def _revisions(spec: PlanSpec, known: Known) -> list[Revision]:
+    """Commits of everything that probes read from the hub: the dataset's, then each model's in the plan's order."""
+    read: list[tuple[Literal["Dataset", "Model"], HuggingFaceSource | None, str | None]]
+    read = [("Dataset", spec.task.dataset.source.hugging_face, known.task_facts.commit if known.task_facts else None)]
+    read += [("Model", m.source.hugging_face, known.commits.get(m.name)) for m in spec.models]
+    return [
+        Revision(kind=kind, repo=source.repo, revision=source.revision, commit=commit)
+        for kind, source, commit in read
+        if source is not None and commit is not None
+    ]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def read_task(task: Task, roots: SourceRoots | None = None) -> TaskData:
     """
     roots = roots or SourceRoots.from_environment()
     try:
-        splits = _rows(task.dataset.source, roots, task.type)
+        splits, commit = _rows(task.dataset.source, roots, task.type)
     except DataError:
         raise
     except ProbeError as error:
@@ -54,10 +54,10 @@ def read_task(task: Task, roots: SourceRoots | None = None) -> TaskData:
     labels = _labels(train, evaluation) if task.type is TaskType.CLASSIFICATION else ()
     if labels:
         train, evaluation = ([Example(e.input, e.target, labels) for e in part] for part in (train, evaluation))
-    return TaskData(tuple(train), tuple(evaluation), labels, _digest(train, evaluation))
+    return TaskData(tuple(train), tuple(evaluation), labels, _digest(train, evaluation), commit)
 
 
-def _rows(source: DataSource, roots: SourceRoots, kind: TaskType) -> dict[str, list[Row]]:
+def _rows(source: DataSource, roots: SourceRoots, kind: TaskType) -> tuple[dict[str, list[Row]], str | None]:
     if source.hugging_face is not None:
         from orrery.probes.hub import read_dataset
 
@@ -71,7 +71,7 @@ def _rows(source: DataSource, roots: SourceRoots, kind: TaskType) -> dict[str, l
             raise DataError(
                 "InvalidTarget", f"task.type is {kind}, but '{entry.name}' is a {entry.type} task: write {entry.type}"
             )
-        return {"data": read_rows(task_path(entry, roots.cache))}
+        return {"data": read_rows(task_path(entry, roots.cache))}, None
     if source.pvc is not None:
         path = roots.of_claim(source.pvc)
     elif source.config_map is not None:
@@ -79,7 +79,7 @@ def _rows(source: DataSource, roots: SourceRoots, kind: TaskType) -> dict[str, l
     else:
         assert source.local is not None  # exactly one source is given
         path = roots.of_local(source.local)
-    return _files(path)
+    return _files(path), None
 
 
 def _files(path: Path) -> dict[str, list[Row]]:

@@ -42,6 +42,7 @@ def task_facts(task: Task, data: TaskData, tokenizer: Any = None, *, neighbours:
     vote = neighbour_vote(data.train) if neighbours and data.labels else None
     facts = TaskFacts(
         digest=data.digest,
+        commit=data.commit,
         train_examples=len(data.train),
         evaluation_examples=len(data.evaluation),
         labels=len(data.labels),

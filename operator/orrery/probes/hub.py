@@ -8,6 +8,7 @@ there, and everything that the libraries must write goes to a temporary folder.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,18 @@ def model_folder(source: HuggingFaceSource) -> Path:
     return _snapshot(source, "model", ModelError, "ModelNotFound", MODEL_FILES)
 
 
-def read_dataset(source: HuggingFaceSource) -> dict[str, list[Row]]:
-    """Rows of every split of a dataset; integer class labels become their names.
+def commit_of(folder: Path) -> str | None:
+    """Commit of a snapshot in the hub's cache, which is its folder's name; None for any other folder.
+
+    >>> commit_of(Path("hub/models--me--tiny/snapshots/0c8b4f3f2bd1e6bd7b7bb6b2bd1dcf3bb4e1d0a9"))
+    '0c8b4f3f2bd1e6bd7b7bb6b2bd1dcf3bb4e1d0a9'
+    >>> commit_of(Path("models/tiny"))
+    """
+    return folder.name if folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40,64}", folder.name) else None
+
+
+def read_dataset(source: HuggingFaceSource) -> tuple[dict[str, list[Row]], str | None]:
+    """Rows of every split of a dataset, and the commit that was read; integer class labels become their names.
 
     Raises ``DataError`` (``SourceNotFound``, ``RevisionNotFound``, ``UnreadableFile``, ``MissingPackage``).
     """
@@ -71,7 +82,7 @@ def read_dataset(source: HuggingFaceSource) -> dict[str, list[Row]]:
             + (f" in the configuration '{source.config}'" if source.config else "")
             + f": {_first_line(error)}",
         ) from error
-    return {str(name): _named(split) for name, split in loaded.items()}
+    return {str(name): _named(split) for name, split in loaded.items()}, commit_of(folder)
 
 
 def _named(split: Any) -> list[Row]:

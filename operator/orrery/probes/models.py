@@ -18,7 +18,7 @@ from orrery.api.quantities import Seconds
 from orrery.costs.architecture import read_config
 from orrery.probes.assets import model_path
 from orrery.probes.errors import ModelError, ProbeError
-from orrery.probes.hub import model_folder, prepare
+from orrery.probes.hub import commit_of, model_folder, prepare
 from orrery.probes.locations import SourceRoots
 from orrery.probes.session import LoadedModel
 
@@ -128,6 +128,7 @@ def load(model: Model, roots: SourceRoots | None = None) -> LoadedModel:
         path=str(folder),
         fresh=lambda: None,
         problem=problem,
+        commit=commit_of(folder) if model.source.hugging_face is not None else None,
     )
 
     def fresh() -> None:

@@ -107,6 +107,7 @@ def run(
         load_seconds=number(model.load_seconds),
         model_facts=model.facts.model_dump(exclude_none=True, by_alias=True),
         architecture=str(type(model.module).__name__)[:64],
+        model_commit=model.commit,
         model_problem=model.problem,
         task_facts=task_facts(spec.task, data, model.tokenizer, neighbours=True),
     )

@@ -33,6 +33,7 @@ class TaskData:
     evaluation: tuple[Example, ...]
     labels: tuple[str, ...]
     digest: str
+    commit: str | None = None  #: of the hub's dataset
 
 
 @dataclass
@@ -49,6 +50,7 @@ class LoadedModel:
     path: str
     fresh: Callable[[], None]
     problem: str | None = None  #: why its sizes are uncertain
+    commit: str | None = None  #: of the hub's model
 
 
 class Tuned(Protocol):

@@ -217,6 +217,7 @@ def inputs(plan: AdaptationPlan, prices: PriceList, status: PlanStatus, manifest
             ("Digest of the plan", given.plan_digest),
             ("Digest of the prices", given.price_digest),
             ("Digest of the data", given.data_digest or "not read"),
+            *((f"Commit of {r.repo} ({r.revision})", r.commit) for r in given.revisions),
             ("Seed", str(given.seed)),
             ("Probes' image", given.image or "-"),
             ("Orrery", given.version or "-"),

@@ -257,6 +257,19 @@ def test_claims_and_config_maps_are_folders_here(work, orrery):
     assert "2 labels" in orrery("validate", plan, "--configmap", f"tickets={work}")[1]
 
 
+def test_what_was_not_looked_at_is_said(work, orrery, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(work / "hub"))
+    source = {"huggingFace": {"repo": "me/small", "revision": "v1"}}
+    model = PLAN["spec"]["models"][0]
+    unread = {k: v for k, v in model.items() if k != "facts"} | {"source": source}
+    code, out, _ = orrery("validate", write(work / "plan.yaml", changed(PLAN, "spec.models", [unread]), PRICES))
+    note = f"the model '{model['name']}' was not looked at: me/small at revision 'v1' is not in the hub's cache"
+    assert code == 0 and note in out
+    stated = unread | {"facts": {"parameters": 10**8}}
+    plan = write(work / "plan.yaml", changed(PLAN, "spec.models", [stated]), PRICES)
+    assert "not looked at" not in orrery("validate", plan)[1]
+
+
 def test_estimate_probes_nothing_and_tells_what_it_would(work, orrery):
     plan = write(work / "plan.yaml", PLAN, PRICES)
     before = sorted(work.iterdir())

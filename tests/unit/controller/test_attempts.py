@@ -125,6 +125,13 @@ def test_other_data_than_the_other_probes_read_are_refused() -> None:
     assert seen(job(COMPLETE), pod(terminated(message=said)), digest="b" * 64).attempt.reason == "DataMismatch"
 
 
+def test_another_commit_of_the_model_than_the_other_probes_loaded_is_refused() -> None:
+    good = pod(terminated(message=report(SPEC, modelCommit="a" * 40)))
+    for commit, reason in (("a" * 40, "Completed"), ("b" * 40, "RevisionMismatch"), (None, "Completed")):
+        found = observe(attempt(), SPEC, job(COMPLETE), [good], 1, None, NOW, model_commit=commit)
+        assert found.attempt.reason == reason and (found.report is None) == (reason == "RevisionMismatch")
+
+
 def test_a_probe_cannot_tell_of_more_work_than_its_container_lived() -> None:
     trial = {"name": "t0", "outcome": "Measured", "score": "0.5", "items": 10, "evaluationSeconds": "600"}
     found = seen(job(COMPLETE), pod(terminated(message=report(SPEC, trials=[trial]))))

@@ -118,10 +118,15 @@ def test_what_data_others_read_is_known_without_reading_them() -> None:
         facts = {"taskFacts": {"digest": digest, "trainExamples": 1, "evaluationExamples": 1}} if digest else {}
         found = probe(uid=name)
         found["metadata"]["name"] = name
-        found["status"]["report"] = {"probe": name, "complete": True, **facts}
+        commit = {"modelCommit": digest[:1] * 40} if digest else {}
+        found["status"]["report"] = {"probe": name, "complete": True, **facts, **commit}
         world.put(PROBES, found)
     assert sorted(world.data_digests("ns", task, but="c")) == ["1" * 64, "2" * 64]
     assert world.data_digests("ns", task, but="a") == ["2" * 64]
+    model = model_key(factory.probe(factory.plan()).spec.model)
+    assert world.model_commits("ns", task, model, but="a") == ["2" * 40]
+    assert sorted(world.model_commits("ns", task, model, but="c")) == ["1" * 40, "2" * 40]
+    assert world.model_commits("ns", task, "another", but="c") == []
 
 
 def test_a_probe_that_nobody_of_us_wrote_is_ignored() -> None:

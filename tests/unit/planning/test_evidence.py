@@ -9,9 +9,10 @@ import pytest
 
 from orrery.api.plan import AdaptationPlan
 from orrery.api.probe import Fidelity, Outcome, Parameter, ProbeSpec, Report, Trial
+from orrery.planning.advance import advance
 from orrery.planning.evidence import Known, gather
 from orrery.planning.types import Facts, ProbeRecord, ProbeState
-from tests.unit.planning.world import World, make_plan
+from tests.unit.planning.world import World, make_plan, make_prices
 
 pytestmark = pytest.mark.unit
 
@@ -114,6 +115,38 @@ def test_data_that_differ_from_the_others_are_refused() -> None:
     shell = World().task_facts.model_copy(update={"digest": "e" * 64})
     found = known(odd, record(), record(shots=(4,)), facts=Facts(task=shell))
     assert len(found.evidence["small"]) == 1 and set(found.refused) == {"probe-1-8", "probe-4"}
+
+
+def test_a_model_that_moved_on_the_hub_is_refused_and_what_was_read_is_written_down() -> None:
+    here, there, data = "a" * 40, "b" * 40, "c" * 40
+    hub = {"source": {"huggingFace": {"repo": "me/small", "revision": "v1"}}}
+    source = {"huggingFace": {"repo": "me/texts"}}
+    plan = make_plan(
+        models=[{**make_plan().spec.models[0].to_wire(), **hub}, make_plan().spec.models[1].to_wire()],
+        task={"dataset": {"source": source}},
+    )
+    texts = World().task_facts.model_copy(update={"commit": data})
+    one, two, odd = (
+        altered(record(plan, shots=(k,)), model_commit=commit, task_facts=texts)
+        for k, commit in ((1, here), (2, here), (4, there))
+    )
+    found = gather(plan.spec, [odd, two, one], Facts())
+    assert found.refused == {
+        odd.name: "the probe loaded 'v1' of 'me/small' at commit bbbbbbbbbbbb, and other probes at aaaaaaaaaaaa: write the "
+        "commit that is to be measured as huggingFace.revision"
+    }
+    assert len(found.evidence["small"]) == 2 and found.retry == [odd]
+    stated = advance(plan, [odd, two, one], make_prices()).status.inputs
+    assert stated is not None
+    assert [r.to_wire() for r in stated.revisions] == [
+        {"kind": "Dataset", "repo": "me/texts", "revision": "main", "commit": data},
+        {"kind": "Model", "repo": "me/small", "revision": "v1", "commit": here},
+    ]
+
+
+def test_the_same_examples_of_another_commit_are_the_same_data() -> None:
+    readme = altered(record(shots=(2,)), task_facts=World().task_facts.model_copy(update={"commit": "e" * 40}))
+    assert not known(readme, record()).refused
 
 
 def test_a_measurement_counts_whoever_took_it() -> None:
