@@ -3,8 +3,8 @@
 ``python -m tests.benchmarks.shots --data DIR --json OUT`` reads every csv in DIR (columns task, model, seed, shots, score,
 items; an optional column ``chance`` holds the share right by guessing). A curve is one (task, model, seed): forecast from its
 own early points alone, scored against its own late points, so the error contains the sampling noise of one evaluation
-(``sampling_error``, what a perfect forecaster would still show). The prior is learned from the other tasks of DIR, beginning
-with what the project's own table teaches without any task of DIR; the one number that the two-point baseline needs, too.
+(``sampling_error``, what a perfect forecaster would still show). The prior is learned from the other tasks of DIR,
+beginning with the package's for random demonstrations; so is the one number that the two-point baseline needs.
 
 Where nothing says what guessing gives, it is what the catalogue of builtin tasks or the project's table says of that task, or
 else an estimate from the task's own early points. An interval is that of a score on so many items: its ends are rounded
@@ -63,26 +63,6 @@ class Table:
         task, model, seed = ([column[i] for i in pick] for column in (self.task, self.model, self.seed))
         return Table(task, model, seed, self.shots, self.score[pick], self.items[pick], self.chance[pick])
 
-    def on(self, grid: Array) -> Table:
-        """The same curves over a grid that holds theirs."""
-        at = np.searchsorted(grid, self.shots)
-        score, items = np.full((len(self.task), grid.size), np.nan), np.ones((len(self.task), grid.size))
-        score[:, at], items[:, at] = self.score, self.items
-        return replace(self, shots=grid, score=score, items=items)
-
-    def __add__(self, other: Table) -> Table:
-        grid = np.union1d(self.shots, other.shots)
-        a, b = self.on(grid), other.on(grid)
-        return Table(
-            a.task + b.task,
-            a.model + b.model,
-            a.seed + b.seed,
-            grid,
-            np.concatenate([a.score, b.score]),
-            np.concatenate([a.items, b.items]),
-            np.concatenate([a.chance, b.chance]),
-        )
-
 
 def read(folder: Path) -> Table:
     """Every csv of the folder as one table; repeats of (task, model, seed, shots) are averaged over their items.
@@ -97,7 +77,11 @@ def read(folder: Path) -> Table:
     chance: dict[str, float] = {}
     notes = []
     for file in files(folder):
-        columns, rows = read_csv(file)
+        try:
+            columns, rows = read_csv(file)
+        except InputError as refusal:
+            notes.append(str(refusal))
+            continue
         if missing := [c for c in ("task", "shots", "score") if c not in columns]:
             notes.append(f"{file.name} is left out: it has no column {missing[0]!r}; write {', '.join(COLUMNS)}")
             continue
@@ -156,18 +140,6 @@ def with_chance(table: Table, known: float) -> Table:
         rows = (names == name) & np.isnan(found)
         found[rows] = said.get(name) or estimated_chance(table.score[rows][:, table.shots <= known])
     return replace(table, chance=found)
-
-
-def background(table: Table) -> Table:
-    """The project's own table without the tasks of another one: those of the same name, and those with one of its curves."""
-    own = measured()
-    grid = np.union1d(own.shots, table.shots)
-    apart = own.on(grid).score[:, None] - table.on(grid).score
-    both = ~np.isnan(apart)
-    copies = (both.sum(axis=2) >= 4) & (~both | (np.abs(apart) < 1e-4)).all(axis=2)
-    taken = {same_name(t) for t in table.task}
-    taken |= {same_name(t) for t, copied in zip(own.task, copies.any(axis=1), strict=True) if copied}
-    return own.rows(np.array([same_name(t) not in taken for t in own.task]))
 
 
 def estimated_chance(early: Array) -> float:
@@ -280,19 +252,14 @@ def evaluate(table: Table) -> list[Row]:
     tasks = np.array(table.task)
     scored = ~np.isnan(table.score[:, table.shots >= SCORED_FROM])
     begun = ~np.isnan(table.score[:, table.shots <= KNOWN[-1]])
-    around = background(table)
-    start = learned(around)
     for task in sorted(set(tasks[scored.any(axis=1) & begun.any(axis=1)].tolist())):
-        other = with_chance(table.rows(tasks != task), np.inf)
-        prior = learned(other, start)
+        train = with_chance(table.rows(tasks != task), np.inf)
+        prior = learned(train)
         own = table.rows(tasks == task)
-        train = other if other.task else around
-        grid = np.union1d(train.shots, table.shots)
-        at = np.searchsorted(grid, table.shots)
         for known in KNOWN:
             test = with_chance(own, known)
             median, interval = law(prior, test, known)
-            rivals = {name: f(train.on(grid), test.on(grid), known)[:, at] for name, f in BASELINES.items()}
+            rivals = {name: forecast(train, test, known) for name, forecast in BASELINES.items()}
             for i, j in np.argwhere(~np.isnan(test.score) & (test.shots >= SCORED_FROM)):
                 if not ((test.shots <= known) & ~np.isnan(test.score[i])).any():
                     continue

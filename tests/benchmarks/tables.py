@@ -20,11 +20,11 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as problem:
+        table = list(csv.reader((x for x in lines if x.strip() and not x.startswith("#")), skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise InputError(f"{path} cannot be read as a csv in UTF-8: {problem}") from None
-    reader = csv.reader((line for line in lines if line.strip() and not line.startswith("#")), skipinitialspace=True)
-    columns = [name.strip() for name in next(reader, [])]
-    rows = [{c: v.strip() for c, v in zip(columns, row, strict=False)} for row in reader]
+    columns = [name.strip() for name in table[0]] if table else []
+    rows = [{c: v.strip() for c, v in zip(columns, row, strict=False)} for row in table[1:]]
     return columns, [{c: row.get(c, "") for c in columns} for row in rows]
 
 

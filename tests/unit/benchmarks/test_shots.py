@@ -111,20 +111,7 @@ def test_chance_is_said_by_the_file_or_the_catalogue_or_the_points(tmp_path: Pat
     assert shots.estimated_chance(np.array([[0.01, 0.02]])) == pytest.approx(0.1)
 
 
-def test_a_task_of_the_own_table_teaches_nothing_about_itself(tmp_path: Path) -> None:
-    own = shots.measured()
-    assert not shots.background(own).task
-    one = own.rows(np.array([t == "implicatures" for t in own.task]))
-    spelled = shots.Table(["BIGBENCH/Implicatures"] * len(one.task), *[getattr(one, f) for f in ("model", "seed")],
-                          one.shots, one.score, one.items, one.chance)  # fmt: skip
-    renamed = shots.Table(["other"] * len(one.task), *[getattr(one, f) for f in ("model", "seed")],
-                          one.shots, one.score, one.items, one.chance)  # fmt: skip
-    for copy in (one, spelled, renamed):
-        left = set(shots.background(copy).task)
-        assert "implicatures" not in left and len(left) >= 12
-
-
-def test_one_task_alone_is_forecast_from_what_the_own_table_teaches() -> None:
+def test_one_task_alone_is_forecast_by_the_prior_for_random_demonstrations() -> None:
     own = shots.measured()
     found = shots.summarise(shots.evaluate(own.rows(np.array([t == "implicatures" for t in own.task]))))
     assert found["mae"] < 0.5 * found["default_prior.mae"]
@@ -166,3 +153,9 @@ def test_nothing_to_score_is_refused_with_code_2(
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'score'"):
         shots.read(write(tmp_path, [{"task": "a", "shots": 1}]))
+
+
+def test_a_file_that_is_no_text_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, planted(["one"]))
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe1")
+    assert set(shots.read(tmp_path).task) == {"one"} and "b.csv cannot be read" in capsys.readouterr().err
