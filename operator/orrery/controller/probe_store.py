@@ -19,7 +19,7 @@ from orrery.controller.server import PROBES, Conflict, NotFound, Object, Server
 from orrery.controller.world import Key, World, key_of
 
 #: Requests that start probes, and that tell how they fare, at a time; of all plans together.
-STARTING, TELLING = 4, 8
+STARTING, TELLING = 2, 8
 LANES = STARTING + TELLING
 
 

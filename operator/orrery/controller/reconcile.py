@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 
 #: A plan that moves is looked at this often even if nothing wakes it: the level, not the edge, is what counts.
 RESYNC_SECONDS = 300.0
-#: Planning takes at most a twentieth of a thread for one plan while its probes run: news that comes sooner is only counted.
-_SHARE, _LONGEST_REST = 20.0, 5.0
+#: Planning takes at most a fiftieth of a thread for one plan while its probes run: news that comes sooner is only counted.
+_SHARE, _LONGEST_REST = 50.0, 5.0
 
 
 @dataclass(frozen=True)
