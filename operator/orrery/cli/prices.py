@@ -122,7 +122,9 @@ def diff(
             for folder, answer in changed[:_LISTED]
         ]
         title = f"{len(changed)} of {len(answers)} answers change"
-        parts.append(section(title, listing(["state", "before", "after"], told) if told else "every one stays as it is"))
+        parts.append(
+            section(title, listing(["state", "before", "after"], told) if told else "every one stays as it is")
+        )
     document = {
         "currency": after.spec.currency,
         "prices": [
