@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import pytest
 
 from orrery.api.models import Model, Precision
 from orrery.api.probe import Outcome, ProbeSpec, Report, Trial, TrialResult, probe_name
+from orrery.planning.advance import advance
+from orrery.planning.types import ProbeRecord, ProbeState
 from orrery.probes.report import number
 from orrery.probes.session import LoadedModel, Session, Unsupported
 from tests.models.conftest import Maker
+from tests.models.tiny_models import save_tiny
+from tests.unit.planning.world import make_plan, make_prices
 from tests.unit.probes.tasks import local_task, pairs, write_jsonl
 
 pytestmark = pytest.mark.model
@@ -150,12 +156,93 @@ def test_a_probe_measures_all_its_trials_and_the_same_spec_gives_the_same_report
     assert written.model_facts is not None and written.model_facts["layers"] == 2
 
 
-def test_negative_log_likelihood_is_that_of_the_right_option(tiny: Maker, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["Classification", "Generation"])
+def test_negative_log_likelihood_is_that_of_the_right_answer(
+    tiny: Maker, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Against plain passes over whole texts, one at a time: the right option's share, or the right text's mean token."""
+    import torch
+
+    from orrery.probes.data import read_task
     from orrery.probes.runner import run
 
-    spec = spec_of(tiny(), data, ZERO, metric={"name": "NegativeLogLikelihood"})
+    model = load(tiny(), monkeypatch)
+    spec = spec_of(tiny(), data, ZERO, kind=kind, metric={"name": "NegativeLogLikelihood"})
+
+    def passed(prompt: str, answer: str) -> torch.Tensor:
+        before = model.tokenizer(prompt)["input_ids"]
+        ids = torch.tensor([before + model.tokenizer(answer)["input_ids"]])
+        with torch.inference_mode():
+            said = model.module(ids, use_cache=False).logits[0].double().log_softmax(-1)
+        return said[torch.arange(len(before) - 1, ids.shape[1] - 1), ids[0, len(before) :]]
+
+    wanted = []
+    for item in read_task(spec.task).evaluation[:6]:
+        prompt = f"Input: {item.input}\nAnswer:"
+        if kind == "Generation":
+            wanted.append(-float(passed(prompt, f" {item.target}").mean()))
+        else:
+            options = torch.stack([passed(prompt, f" {option}").sum() for option in item.options])
+            wanted.append(-float(options.log_softmax(0)[item.options.index(item.target)]))
     result = run(spec, tmp_path / "r.json").trials[0]
-    assert result.score is not None and result.score > 0 and result.bits is None
+    assert result.bits is None and float(result.score or 0) == pytest.approx(np.mean(wanted), abs=1e-4)
+    assert float(result.standard_error or 0) == pytest.approx(np.std(wanted, ddof=1) / 6**0.5, abs=1e-4)
+
+
+def says(folder: Path, prompt: str, text: str) -> Path:
+    """A model in ``folder`` that continues ``prompt`` with ``text``, each of whose characters occurs once in it.
+
+    Its one layer adds nothing, its embeddings are unit vectors, and its head holds which token follows which.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    save_tiny(folder, hidden_size=320, num_hidden_layers=1)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    byte = {tokenizer.decode([i]): i for i in range(len(tokenizer)) if len(tokenizer.decode([i])) == 1}
+    chain = [tokenizer(prompt)["input_ids"][-1], *(byte[c] for c in text)]
+    assert len(set(chain)) == len(chain)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "o_proj" in name or "down_proj" in name or "lm_head" in name:
+                parameter.zero_()
+        model.get_input_embeddings().weight.copy_(torch.eye(320))
+        for one, following in pairwise(chain):
+            model.get_output_embeddings().weight[following, one] = 1.0
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("metric", ["ExactMatch", "TokenF1"])
+def test_texts_that_are_known_get_the_scores_that_are_known(tmp_path: Path, metric: str) -> None:
+    """The model writes "Big cat" and then a line's end, whatever it is asked."""
+    from orrery.probes.data import read_task
+    from orrery.probes.report import unpack_bits
+    from orrery.probes.runner import run
+
+    scores = {  # by SQuAD's rules: articles, case and punctuation do not count
+        "The big cat!": (1, 1.0),
+        "cat": (0, 2 / 3),
+        "a cat sat": (0, 0.5),
+        "dog": (0, 0.0),
+        "bigcat": (0, 0.0),
+    }
+    (folder := tmp_path / "data").mkdir()
+    rows: list[dict[str, Any]] = [{"input": f"which {i}", "target": answer} for i, answer in enumerate(scores)]
+    write_jsonl(folder / "validation.jsonl", [*rows, {"input": "more than one", "target": ["dog", "big cat"]}])
+    write_jsonl(folder / "train.jsonl", [{"input": "one", "target": "answer"}])
+    known = {**scores, "dog+": (1, 1.0)}
+    model = says(tmp_path / "model", "Input: x\nAnswer:", " Big\tcat\n")
+    spec = spec_of(model, folder, ZERO, kind="Generation", metric={"name": metric}, maxOutputTokens=12)
+    result = run(spec, tmp_path / "r.json").trials[0]
+    items = read_task(spec.task).evaluation
+    wanted = [known[item.target + "+" * bool(item.references)][metric == "TokenF1"] for item in items]
+    assert len(wanted) == result.items == 6
+    assert float(result.score or 0) == pytest.approx(np.mean(wanted), abs=1e-5)
+    assert float(result.standard_error or 0) == pytest.approx(np.std(wanted, ddof=1) / 6**0.5, abs=1e-5)
+    assert float(result.output_tokens or 0) == 9, "a blank, two words and what is between them, and the line's end"
+    if metric == "ExactMatch":
+        assert unpack_bits(result.bits or "", 6) == [bool(w) for w in wanted]
 
 
 @pytest.mark.parametrize("metric", ["ExactMatch", "TokenF1", "NegativeLogLikelihood"])
@@ -177,6 +264,37 @@ def test_generation_tasks(tiny: Maker, data: Path, tmp_path: Path, metric: str) 
             assert result.output_tokens_error is not None
     assert calibrated.outcome is Outcome.UNSUPPORTED
     assert "needs options to choose from: write none" in (calibrated.message or "")
+
+
+def test_four_bit_training_without_its_package_rejects_its_candidates_with_that_reason(
+    tiny: Maker, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orrery.probes.finetune import quantized
+    from orrery.probes.runner import run
+
+    monkeypatch.setattr(quantized.importlib.util, "find_spec", lambda name: None)
+    qlora = {"name": "qlora", "strategy": "QLoRA", "fidelity": {"trainingExamples": 8, "evaluationItems": 6}}
+    spec = spec_of(tiny(), data, ZERO, qlora)
+    report = run(spec, tmp_path / "r.json")
+    reason = "QLoRA needs bitsandbytes, which is not installed: pip install 'orrery[probe]'"
+    assert [(t.outcome, t.message) for t in report.trials] == [
+        (Outcome.MEASURED, None),
+        (Outcome.UNSUPPORTED, reason),
+    ]
+    strategies = [{"name": n, "type": t} for n, t in (("zero-shot", "ZeroShot"), ("qlora", "QLoRA"))]
+    plan = make_plan(models=[spec.model.to_wire()], task=spec.task.to_wire(), strategies=strategies)
+    record = ProbeRecord(
+        name=report.probe,
+        spec=spec,
+        state=ProbeState.SUCCEEDED,
+        attempts=1,
+        cost=Decimal("0.01"),
+        reserved=Decimal(0),
+        seconds=5.0,
+        report=report,
+    )
+    rows = [r for r in advance(plan, [record], make_prices()).rows if r.type == "QLoRA"]
+    assert rows and {(r.status, r.reason) for r in rows} == {("Rejected", f"QLoRA does not run here: {reason}")}
 
 
 def in_precision(folder: Path, precision: str) -> Model:
