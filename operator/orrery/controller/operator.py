@@ -111,11 +111,12 @@ class Operator:
             news = self.world.put(resource, body)
         # after the world has it, so that a list that is compared at this moment finds it there or is corrected here
         self._overdue.pop((resource.kind, key_of(body)), None)
-        # our own write is no news; of a probe, though, other plans are still to be told, and of a budget those that wait for it
+        # our own write is no news; of a probe, though, plans but the one that wrote it are still to be told, and of a budget
+        # those that wait for it
         if news or resource in (PROBES, BUDGETS):
-            self._wake(resource, body)
+            self._wake(resource, body, None if news else _payer(body))
 
-    def _wake(self, resource: Resource, body: Object) -> None:
+    def _wake(self, resource: Resource, body: Object, but: str | None = None) -> None:
         namespace, name = key_of(body)
         if resource is PLANS:
             self.queue.wake((namespace, name))
@@ -133,7 +134,8 @@ class Operator:
             if self.world.budgets_of(namespace):
                 self.queue.wake((namespace, ACCOUNTS))
             for plan in owners_of(body, "AdaptationPlan"):
-                self.queue.wake((namespace, plan))
+                if plan != but:
+                    self.queue.wake((namespace, plan))
         elif resource is JOBS:
             for owner in owners_of(body, "AdaptationProbe"):
                 probe = self.world.get(PROBES, (namespace, owner))
@@ -295,6 +297,12 @@ class Operator:
         if dead and not self._stopped.is_set():
             found.append(f"the threads {', '.join(dead)} have died")
         return found
+
+
+def _payer(probe: Object) -> str | None:
+    """The plan that pays for a probe's last attempt, and alone writes how it fares."""
+    attempts = (probe.get("status") or {}).get("attempts") or []
+    return attempts[-1].get("paidBy") if attempts else None
 
 
 def _give_back() -> None:

@@ -151,6 +151,9 @@ def test_events_wake_the_plans_they_concern(parts: Any) -> None:
     operator.world.put(PROBES, owned)
     operator.saw(PROBES, owned, deleted=False)
     assert len(drained(operator.queue)) == 2, "who else owns it is still to be told of our own write"
+    paid = owned | {"status": {"attempts": [{"paidBy": "a"}]}}
+    operator.saw(PROBES, paid, deleted=False)
+    assert drained(operator.queue) == [("ns", "b")], "who wrote it knows"
     job = body("probe-1-1", 1, uid="j", kind="Job")
     job["metadata"]["ownerReferences"] = [{"kind": "AdaptationProbe", "name": "probe-1"}]
     operator.saw(JOBS, job, deleted=False)
