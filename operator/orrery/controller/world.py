@@ -30,7 +30,7 @@ Run = tuple[str, str, str]  #: (namespace, probe, number of the attempt)
 KEPT = (PLANS, PROBES, JOBS, PRICE_LISTS, BUDGETS)
 WATCHED = (*KEPT, PODS)
 _LATE = 10_000  #: uids of objects that are gone, and ends of Pods that are gone, that are remembered
-_PARSED = 512  #: probes that are kept parsed: those of the plans that move now
+_PARSED = 256  #: probes that are kept parsed, 33 KiB each: those of the plans that move now
 
 
 def key_of(body: Object) -> Key:
