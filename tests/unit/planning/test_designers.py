@@ -53,6 +53,7 @@ SMALL: dict[str, Any] = LADDER | {
     ]
 }
 FACTS = Facts(task=World().task_facts)
+GOAL = {"goal": "MinimizeCost"}
 
 
 def run(designer: str, seed: int = 3, **changes: Any) -> Run:
@@ -180,6 +181,26 @@ def test_lost_trials_do_not_hold_up_halving() -> None:
     plan = make_plan(**LADDER, probing={"designer": "SuccessiveHalving", "retries": 0})
     done = drive(plan, PRICES, world, facts=FACTS)
     assert done.last.finished
+
+
+def test_a_probe_that_changes_no_choice_says_what_it_is_for() -> None:
+    models = [model("small"), model("encoder", "Encoder")]
+
+    def reasons(quality: str, facts: Facts | None, **changes: Any) -> str:
+        plan = make_plan(**(SMALL | {"models": models, "objective": GOAL | {"minQuality": quality}} | changes))
+        start = advance(plan, [], PRICES, facts).start
+        assert all("with 0%" not in r.reason and "worth 0 points" not in r.reason for r in start)
+        return " | ".join(r.reason for r in start)
+
+    sure = reasons("0.05", None)
+    assert "ZeroShot on small for 0.000933 USD: the choice stays and its forecasts get surer, which is worth 6" in sure
+    assert sure.count("; brings the task's facts") == 2
+    plain = reasons("0.9", FACTS)
+    assert "ZeroShot on small for 0.000502 USD: the model as it is comes first, since everything else is" in plain
+    assert "brings the task's facts" not in plain
+    assert "improves the choice with" in plain
+    alone = reasons("0.9", None, strategies=[{"name": "zero-shot", "type": "ZeroShot"}])
+    assert "the choice would rest on no measurement of small; brings the task's facts" in alone
 
 
 def test_what_runs_is_taken_as_seen_when_the_next_probe_is_chosen() -> None:
