@@ -23,8 +23,8 @@ from orrery.laws.posterior import SHARE_MARGIN, Array, Link, Posterior
 
 #: Posterior draws behind every forecast: the 5 % quantile is then off by about 2 % of an sd.
 DRAWS = 2000
-#: Attempts of an item over all models from which on they may cluster it. On 40 simulated families of three, each model
-#: with one attempt an item, clusters were 23 points too high where one law over all items was 4 off; with 16, both 4.
+#: Attempts of an item over all models from which on they may cluster it. Below, clusters are patterns of luck: in simulated
+#: families with 8 to 33 they were 4.7 points off where one law over all items was 4.3; from 42 on both 3.7 (docs/decisions/siblings.md).
 LEAST_ATTEMPTS = 40
 #: Logit sd for each factor e of compute beyond the largest model: what the law's own form is off by there. Without it 70 % of
 #: the 90 % intervals held in families that follow item response theory, and 73 % in families of mixed exponents.
@@ -138,6 +138,45 @@ def fit(
         unit,
         seed,
     )
+
+
+def with_neighbours(
+    own: Posterior,
+    shared: Posterior,
+    rates: tuple[ArrayLike, ArrayLike],
+    neighbours: tuple[ArrayLike, ArrayLike],
+) -> Posterior:
+    """One configuration's score from its few attempts an item (``own``) and from neighbouring attempts (``shared``), (p,).
+
+    Args:
+        own, shared: forecasts of ``fit`` at the same compute, from each of the two below.
+        rates: pass rates (items, m) of the configuration and the attempts behind them, broadcast.
+        neighbours: the same over all configurations that every model was measured in, the one at hand among them: other
+            shots, retrievers, seeds. COD averages neighbouring checkpoints likewise.
+
+    Notes:
+        Clusters over all attempts are of difficulty, not of luck. Their forecast is moved by how far the configuration lies from
+        them on the logit scale, on average over the models. What the models differ in that widens it, so that
+        configurations which gain otherwise with size decide nothing: the surer of the two is returned.
+    """
+    scores, variances = [], []
+    for rate, tries in (rates, neighbours):
+        r = np.asarray(rate, dtype=np.float64)
+        n = len(r)
+        score = (r.sum(0) + 0.5) / (n + 1)
+        attempts = np.broadcast_to(np.asarray(tries, dtype=np.float64), r.shape).mean(0)
+        scores.append(score)
+        variances.append(Link.LOGIT.slope(score) ** 2 * score * (1 - score) / (n * attempts))
+    gaps, count = Link.LOGIT.forward(scores[0]) - Link.LOGIT.forward(scores[1]), len(scores[0])
+    if count < 2:
+        return own
+    # The configuration is one of the neighbours, which makes a gap a little surer than this.
+    sampling = float(np.mean(variances[0] + variances[1]))
+    spread = max(float(gaps.var(ddof=1)) - sampling, 0.0)
+    sd = np.hypot(shared.sd, np.sqrt(sampling / count + spread * (1 + 1 / count)))
+    surer = sd < own.sd
+    mean = np.where(surer, shared.mean + gaps.mean(), own.mean)
+    return Posterior(mean, np.where(surer, sd, own.sd), Link.LOGIT)
 
 
 def fit_end_to_end(

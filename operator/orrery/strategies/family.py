@@ -2,13 +2,15 @@
 
 Direct measurements of the same configuration on the same evaluation items, one table a configuration with a column for each
 smaller sibling, go to ``laws.cod`` (arXiv 2502.17262), with parameters for compute: siblings are trained on about as many
-tokens. Where the small ones hardly solve anything, the rates are extrapolated as rare passes (PassUntil, ``laws.pass_until``):
+tokens. A probe answers an item once; what the siblings answered to the same items with other shots, retrievers, calibrations and
+seeds are neighbouring attempts, by which items are told apart by difficulty (``cod.with_neighbours``). Where the small ones hardly solve anything, the rates are extrapolated as rare passes (PassUntil, ``laws.pass_until``):
 a score of 0 on some hundred items says "below one percent", not "never".
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from orrery.api.probe import Method, Outcome, TrialResult
 from orrery.laws import cod, pass_until
-from orrery.laws.posterior import Link
+from orrery.laws.posterior import Link, Posterior
 from orrery.strategies.base import Group, Sibling
 from orrery.strategies.trials import Identity, identity
 
@@ -51,7 +53,7 @@ def forecasts(group: Group, *strategies: str) -> dict[Identity, tuple[float, flo
     for sibling in siblings:
         for e in sibling.evidence:
             direct = e.trial.fidelity.method is Method.DIRECT and not e.trial.fidelity.training_examples
-            if e.trial.strategy in strategies and direct and (bits := _bits(e.result)) is not None:
+            if direct and (bits := _bits(e.result)) is not None:
                 table = tables.setdefault((identity(e.trial), len(bits)), {})
                 table.setdefault(sibling.model.name, []).append((e.result, bits))
     sizes = {s.model.name: float(s.facts.parameters) for s in siblings if s.facts}
@@ -59,18 +61,38 @@ def forecasts(group: Group, *strategies: str) -> dict[Identity, tuple[float, flo
     found: dict[Identity, tuple[float, float]] = {}
     for (asked, items), results in sorted(tables.items()):
         names = [n for n in sizes if n in results]
-        if facts is None or len({sizes[n] for n in names}) < LEAST_SIBLINGS or asked in found:
+        if (
+            facts is None
+            or len({sizes[n] for n in names}) < LEAST_SIBLINGS
+            or asked in found
+            or asked[0] not in strategies
+        ):
             continue
-        passed = np.stack([np.sum([b for _, b in results[n]], axis=0, dtype=np.float64) for n in names], axis=1)
-        attempts = np.array([float(len(results[n])) for n in names])
-        key = (passed / attempts).tobytes(), attempts.tobytes(), tuple(sizes[n] for n in names)
+        own = _attempts(names, [results])
+        # What not all of them answered would compare one sibling's good configurations with another's bad ones.
+        every = _attempts(names, [t for (_, n), t in sorted(tables.items()) if n == items and set(names) <= set(t)])
+        key = *own, *every, tuple(sizes[n] for n in names)
         found[asked] = _extrapolate(*key, items, float(facts.parameters), group.chance)
     return found
 
 
+def _attempts(names: Sequence[str], tables: Sequence[Results]) -> tuple[bytes, bytes]:
+    """Pass rates (items, names) over the tables' attempts and how many there were (names,), as a cache's key takes them."""
+    passed = np.stack([np.sum([b for t in tables for _, b in t[n]], axis=0, dtype=np.float64) for n in names], axis=1)
+    attempts = np.array([float(sum(len(t[n]) for t in tables)) for n in names])
+    return (passed / attempts).tobytes(), attempts.tobytes()
+
+
 @lru_cache(maxsize=256)
 def _extrapolate(
-    rates: bytes, attempts: bytes, sizes: tuple[float, ...], items: int, size: float, chance: float
+    rates: bytes,
+    attempts: bytes,
+    all_rates: bytes,
+    all_attempts: bytes,
+    sizes: tuple[float, ...],
+    items: int,
+    size: float,
+    chance: float,
 ) -> tuple[float, float]:
     """The law's forecast; a plan asks for the same one at every event."""
     rate, tries = np.frombuffer(rates).reshape(items, len(sizes)), np.frombuffer(attempts)
@@ -79,8 +101,22 @@ def _extrapolate(
         smooth = (score * n + 0.5) / (n + 1)
         post = pass_until.fit(score, np.sqrt(smooth * (1 - smooth) / n), np.array(sizes)).predict([size])
     else:
-        post = cod.fit(rate, np.array(sizes), attempts=tries, chance=min(chance, 0.99)).predict([size])
+        post = _of_items(rates, attempts, sizes, items, size, chance)
+        if all_attempts != attempts:
+            every = np.frombuffer(all_rates).reshape(rate.shape), np.frombuffer(all_attempts)
+            shared = _of_items(all_rates, all_attempts, sizes, items, size, chance)
+            post = cod.with_neighbours(post, shared, (rate, tries), every)
     return float(post.mean[0]), float(post.sd[0])
+
+
+@lru_cache(maxsize=256)
+def _of_items(
+    rates: bytes, attempts: bytes, sizes: tuple[float, ...], items: int, size: float, chance: float
+) -> Posterior:
+    """COD's law; over all attempts it is the same for every configuration."""
+    rate = np.frombuffer(rates).reshape(items, len(sizes))
+    law = cod.fit(rate, np.array(sizes), attempts=np.frombuffer(attempts), chance=min(chance, 0.99))
+    return law.predict([size])
 
 
 def _bits(result: TrialResult) -> NDArray[np.bool_] | None:

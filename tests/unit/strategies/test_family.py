@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from orrery.api.probe import ProbeSpec, Trial, TrialResult
+from orrery.laws import cod
 from orrery.planning.candidates import expand
 from orrery.planning.evidence import Known
 from orrery.planning.forecasts import Groups
@@ -45,6 +46,7 @@ class Family:
         difficulty, steep = rng.normal(0, rng.uniform(0.7, 2.0), items), rng.lognormal(0, 0.3, items)
         p = CHANCE + (1 - CHANCE) / (1 + np.exp(-steep[:, None] * (ability - difficulty[:, None])))
         self.truth = dict(zip(SIZES, p.mean(0), strict=True))
+        self.rates = p
         right = rng.random(p.shape) < p
         self.evidence = {n: [with_bits(zero(0), right[:, i])] for i, n in enumerate(SIZES) if n != "xl"}
 
@@ -186,3 +188,54 @@ def test_any_items_give_a_forecast_that_is_not_sure(right: np.ndarray, chance: f
     ((mean, sd),) = family.forecasts(g, "ZeroShot").values()
     assert np.isfinite(mean) and 0.1 < sd < 20
     assert np.isfinite(forecast(g).posterior.mean).all()
+
+
+def configurations(f: Family, count: int, seed: int) -> tuple[dict[str, list[Evidence]], dict[str, Any]]:
+    """Each sibling's zero-shot score and ``count`` in-context ones on the same items, of items' own difficulty."""
+    rng = np.random.default_rng(seed)
+    shift = np.r_[0.0, rng.normal(0, 0.3, count)]
+    grid: dict[str, Any] = {"shots": list(range(1, count + 1)), "retriever": ["random"]}
+    found: dict[str, list[Evidence]] = {}
+    for i, name in enumerate(n for n in SIZES if n != "xl"):
+        z = np.log(f.rates[:, i] / (1 - f.rates[:, i]))
+        p = 1 / (1 + np.exp(-(z[:, None] + shift)))
+        right = rng.random(p.shape) < p
+        found[name] = [with_bits(zero(0), right[:, 0])]
+        found[name] += [
+            replace(shots(k, 0), result=with_bits(zero(0), right[:, k]).result) for k in range(1, count + 1)
+        ]
+    return found, grid
+
+
+def test_other_configurations_are_attempts_at_the_same_items_and_cluster_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three siblings with fifteen configurations each: COD's clusters run in a plan's forecasts, and these are closer."""
+    clustered: list[int] = []
+    real = cod._mean_shift.cluster_until_stable
+    monkeypatch.setattr(cod._mean_shift, "cluster_until_stable", lambda x: clustered.append(len(x)) or real(x))
+    errors: dict[bool, list[float]] = {True: [], False: []}
+    held, width = {True: 0, False: 0}, {True: 0.0, False: 0.0}
+    for seed in range(16):
+        f = Family(seed)
+        evidence, grid = configurations(f, 15, seed)
+        for many in (True, False):
+            told = evidence if many else {n: e[:1] for n, e in evidence.items()}
+            before = len(clustered)
+            (mean, sd), *_ = family.forecasts(group("ZeroShot", told), "ZeroShot").values()
+            assert (len(clustered) > before) is many
+            off = abs(mean - np.log(f.truth["xl"] / (1 - f.truth["xl"])))
+            errors[many].append(off)
+            held[many] += off < 1.645 * sd
+            width[many] += sd
+    assert np.mean(errors[True]) < np.mean(errors[False]) and width[True] < 0.95 * width[False]
+    assert held[True] >= held[False] - 1
+    in_context = forecast(group("InContext", evidence, **grid), "InContext")
+    assert in_context.posterior.sd.max() < forecast(group("InContext", {}, **grid), "InContext").posterior.sd.min()
+
+
+def test_what_not_every_sibling_answered_is_no_neighbour() -> None:
+    f = Family(3)
+    evidence, _ = configurations(f, 15, 3)
+    one = {n: e if n == "l" else e[:1] for n, e in evidence.items()}
+    assert family.forecasts(group("ZeroShot", one), "ZeroShot") == family.forecasts(
+        group("ZeroShot", {n: e[:1] for n, e in evidence.items()}), "ZeroShot"
+    )
