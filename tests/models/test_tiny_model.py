@@ -436,15 +436,20 @@ def test_bad_parameters_are_refused_by_name(tiny: Maker, data: Path, tmp_path: P
         with_parameter("calibration", "fortune"),
         with_parameter("rank", "8", "ZeroShot"),
         {**ZERO, "fidelity": {"evaluationItems": 6, "method": "Proxy"}},
+        {
+            **with_parameter("shots", "\u0663"),
+            "name": "arabic",
+        },  # a decimal to Python, and no number that a plan may write
     ]
     report = run(spec_of(tiny(), data, *trials), tmp_path / "r.json")
-    assert [t.outcome for t in report.trials] == [Outcome.UNSUPPORTED] * 5
+    assert [t.outcome for t in report.trials] == [Outcome.UNSUPPORTED] * 6
     messages = [t.message or "" for t in report.trials]
     assert messages[0] == "shots is '-1': write a whole number from 0 to 1024"
     assert messages[1] == "retriever is 'psychic': write one of random, bm25, dense"
     assert messages[2] == "calibration is 'fortune': write one of none, contextual"
     assert messages[3] == "ZeroShot has no parameter 'rank': write one of calibration"
     assert "trains nothing that Proxy could stand for" in messages[4]
+    assert messages[5] == "shots is '\u0663': write a whole number from 0 to 1024"
 
 
 def test_a_kept_pool_and_nearest_last(tiny: Maker, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

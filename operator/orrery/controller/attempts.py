@@ -260,12 +260,9 @@ def _taken_away(pods: Sequence[Object], last: dict[str, Any] | None) -> bool:
 def _verdict(
     job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran, early: str | None
 ) -> tuple[str, str]:
-    report = judgement.report
-    if report is not None and report.error:
-        return report.reason or "ProbeFailed", report.error
-    if report is not None and report.complete:
-        return "Completed", ""
-    kept = f"; {len(report.trials)} of its measurements count" if report is not None and report.trials else ""
+    if judgement.told is not None:
+        return judgement.told
+    report, kept = judgement.report, judgement.kept
     if job is None and early is not None:
         return "Interrupted", f"ended early, because {early}{kept}"
     if job is None and not pods:

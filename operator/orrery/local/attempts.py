@@ -112,12 +112,9 @@ def settle(record: AttemptRecord, ending: Ending, judgement: Judgement, now: flo
 
 
 def _verdict(record: AttemptRecord, ending: Ending, judgement: Judgement) -> tuple[str, str]:
-    report = judgement.report
-    if report is not None and report.error:
-        return report.reason or "ProbeFailed", report.error
-    if report is not None and report.complete:
-        return "Completed", ""
-    kept = f"; {len(report.trials)} of its measurements count" if report is not None and report.trials else ""
+    if judgement.told is not None:
+        return judgement.told
+    report, kept = judgement.report, judgement.kept
     if ending.cause is None:
         return "Lost", f"the machine or the attempt's shepherd went down while it ran; charged up to now{kept}"
     if ending.cause == "DeadlineExceeded":

@@ -59,6 +59,19 @@ class Judgement:
     reason: str = ""
     message: str = ""
 
+    @property
+    def told(self) -> tuple[str, str] | None:
+        """Reason and sentence of the end that the report itself tells: its error, or that all was measured; else None."""
+        if self.report is not None and self.report.error:
+            return self.report.reason or "ProbeFailed", self.report.error
+        return ("Completed", "") if self.report is not None and self.report.complete else None
+
+    @property
+    def kept(self) -> str:
+        """What counts of a probe that ended early, to be added to the sentence that says why."""
+        trials = self.report.trials if self.report is not None else []
+        return f"; {len(trials)} of its measurements count" if trials else ""
+
 
 def judge(
     raw: bytes | None, spec: ProbeSpec, data_digest: str | None, seconds: float | None, model_commit: str | None = None

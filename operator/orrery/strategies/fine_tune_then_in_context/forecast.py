@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TypeVar
 
 import numpy as np
@@ -23,8 +22,9 @@ from orrery.laws import hybrid
 from orrery.laws.hybrid import Alike, HybridPosterior
 from orrery.laws.posterior import Array, Link, Posterior
 from orrery.strategies import shot_curves
-from orrery.strategies.base import Group, Kind, ParameterSpec, Proposal, QualityForecast
+from orrery.strategies.base import Group, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.fine_tuning import DATA_PERCENT, EPOCHS, RANK, learning_rate, sampling_sd
+from orrery.strategies.in_context import forecast as in_context
 from orrery.strategies.in_context.forecast import STRATEGY as IN_CONTEXT
 from orrery.strategies.law_curves import FineTunedCurves
 from orrery.strategies.lora.forecast import STRATEGY as LORA
@@ -55,21 +55,8 @@ _LIKELY = 0.5
 
 _TUNING = (learning_rate("2e-4", "1e-3"), EPOCHS, RANK, DATA_PERCENT)
 _SHOWING = (
-    ParameterSpec(
-        "shots",
-        Kind.INTEGER,
-        ("1", "4"),
-        "Demonstrations in the prompt of the tuned model.",
-        minimum=Decimal(1),
-        maximum=Decimal(1024),
-    ),
-    ParameterSpec(
-        "retriever",
-        Kind.CHOICE,
-        ("random", "bm25"),
-        "How demonstrations are chosen: once at random, or for each request by words (bm25).",
-        choices=("random", "bm25"),
-    ),
+    in_context.shots("Demonstrations in the prompt of the tuned model.", "1", "4"),
+    in_context.retriever("words (bm25)", "random", "bm25"),
 )
 
 

@@ -23,6 +23,17 @@ from orrery.strategies.zero_shot.forecast import CALIBRATION
 _CONTENT_FREE = 3.0
 
 
+def shots(about: str, *default: str) -> ParameterSpec:
+    """The parameter ``shots``."""
+    return ParameterSpec("shots", Kind.INTEGER, default, about, minimum=Decimal(1), maximum=Decimal(1024))
+
+
+def retriever(by: str, *choices: str) -> ParameterSpec:
+    """The parameter ``retriever``; random and bm25 by default."""
+    about = f"How demonstrations are chosen: once at random, or for each request by {by}."
+    return ParameterSpec("retriever", Kind.CHOICE, ("random", "bm25"), about, choices=choices)
+
+
 @dataclass(frozen=True)
 class InContext:
     """Puts solved examples before the request."""
@@ -30,21 +41,8 @@ class InContext:
     type: str = "InContext"
     training: Training | None = None
     parameters: tuple[ParameterSpec, ...] = (
-        ParameterSpec(
-            "shots",
-            Kind.INTEGER,
-            ("1", "2", "4", "8", "16", "32"),
-            "Demonstrations in the prompt.",
-            minimum=Decimal(1),
-            maximum=Decimal(1024),
-        ),
-        ParameterSpec(
-            "retriever",
-            Kind.CHOICE,
-            ("random", "bm25"),
-            "How demonstrations are chosen: once at random, or for each request by words (bm25) or embeddings (dense).",
-            choices=("random", "bm25", "dense"),
-        ),
+        shots("Demonstrations in the prompt.", "1", "2", "4", "8", "16", "32"),
+        retriever("words (bm25) or embeddings (dense)", "random", "bm25", "dense"),
         CALIBRATION,
     )
 
