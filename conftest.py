@@ -13,6 +13,10 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# Helm is a library here; Go reads these when it is loaded, and would have its collector on every core. Gone after collection.
+_GO = {"GOMAXPROCS": "1", "GOGC": "400"}
+os.environ |= {name: os.environ.get(name, value) for name, value in _GO.items()}
+
 # Rarer collections of garbage: what tests make is data, which is freed when it is left.
 gc.set_threshold(50_000, 20, 50)
 
@@ -60,6 +64,9 @@ def pytest_collection_finish() -> None:
     """What was imported by now stays: without this a tenth of the tests' time goes to looking through it for garbage."""
     gc.collect()
     gc.freeze()
+    for name, value in _GO.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
 
 
 #: Who shares a cluster in `make test`; the other integration tests share a second one.
