@@ -1,7 +1,9 @@
 """What a model's family and size tell about a curve that was never measured.
 
 Ridge regression of the measured models' deviations on log parameters and family, its strengths chosen by the evidence:
-where family and size tell nothing, the strengths vanish and the guess is the task's course with the models' spread.
+where family and size tell nothing, the strengths vanish and the guess is the task's course with the models' spread. This is
+Gaussian process regression with linear kernels (Rasmussen and Williams 2006, section 2.1), its hyperparameters averaged over a grid by
+the evidence (section 5.2); that curves of a family resemble each other is in Choshen et al., arXiv 2410.11840.
 """
 
 from __future__ import annotations
@@ -28,7 +30,24 @@ def borrow(
     *,
     scale: float = 1.0,
 ) -> tuple[Array, Array]:
-    """Mean and variance (u, p) of the deviations of the u unmeasured models among n; deviations are (n, p)."""
+    """Mean and variance of the deviations of the u unmeasured curves among n, each (u, p).
+
+    Parameters
+    ----------
+    deviations, variance : (n, p)
+        From the task's course, on the link scale, and their variances; rows that are not ``measured`` are not read.
+    measured : (n,)
+        Which curves have a measurement.
+    parameters, family : (n,), optional
+        Model sizes and family names.
+    scale : float
+        Size of deviations relative to those of log losses.
+
+    Raises
+    ------
+    ValueError
+        A size that is not positive, or not one size and name a curve.
+    """
     features = _features(len(measured), parameters, family)
     known = np.flatnonzero(measured)
     known = known[np.linspace(0, len(known) - 1, min(_MOST, len(known))).astype(np.int64)]

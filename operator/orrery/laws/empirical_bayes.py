@@ -1,4 +1,8 @@
-"""Learn the prior of the rectified law from measured curves of other models and tasks."""
+"""Learn the prior of the rectified law from measured curves of other models and tasks.
+
+Parametric empirical Bayes (Morris 1983, JASA 78) by expectation-maximisation (Dempster, Laird and Rubin 1977) with Monte Carlo E-steps
+(Wei and Tanner 1990): the posteriors of all curves under a prior give the next one.
+"""
 
 from __future__ import annotations
 

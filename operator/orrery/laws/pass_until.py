@@ -1,9 +1,10 @@
-"""Pass rates too small for a small sample: sample until an item passes, then extrapolate log(-log rate) over log compute.
+"""Pass rates too small for a small sample, extrapolated over compute: log(-log rate) is linear in log compute.
 
-PassUntil (arXiv 2310.03262): a task that a hundred samples call 0 may have a pass rate of 1e-4 that grows with scale by a
-law, log(-log rate) linear in log compute. Sampling each item until it has passed ``target`` times, or a budget is spent, resolves
-such rates at a cost that follows their size. The line gets a posterior here, with a curvature shrunk to 0 (see
-``_compute_law``: an exact line is too sure of itself far out) and the sd by which a model leaves its family's line unknown.
+PassUntil (arXiv 2310.03262): a task that a hundred samples call 0 may have a pass rate of 1e-4 that grows with scale by a law. The
+paper resolves such rates by sampling until an item passes; probes here answer each item once a configuration, so a rate is as
+fine as items times configurations, and one where nothing passed counts as "about its standard error or less". The line
+gets a posterior, with a curvature shrunk to 0 (see ``_compute_law``: an exact line is too sure of itself far out) and the sd by
+which a model leaves its family's line unknown.
 """
 
 from __future__ import annotations
@@ -23,46 +24,6 @@ _SD = np.array([1.2, 0.3, 0.015])
 _DEVIATION = _line.spread_grid(0.05, 0.8)
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
-
-
-def estimate(attempts: ArrayLike, passes: ArrayLike, *, target: int) -> tuple[Array, Array]:
-    """Mean pass rate over items and its standard error, each (m,), for m models.
-
-    Args:
-        attempts: (items, m) attempts made on each item.
-        passes: (items, m) how many passed: ``target`` where sampling stopped by success, fewer where the budget ended it.
-        target: passes at which sampling of an item stops, 2 or more.
-
-    Raises:
-        ValueError: counts that cannot be, named with their place.
-
-    Notes:
-        (target - 1) / (attempts - 1) where the target was reached, passes / attempts where it was not: the unbiased estimate
-        for this stopping rule (Girshick, Mosteller and Savage, 1946). The obvious target / attempts is too high: at target 1
-        it overstates a rate of .001 sevenfold, hence the least target of 2.
-
-    >>> rate, sd = estimate([[5], [101], [1000]], [[2], [2], [0]], target=2)
-    >>> round(float(rate[0]), 4)
-    0.0867
-    """
-    if target < 2:
-        raise ValueError(
-            f"target is {target}: give 2 or more passes, with 1 the estimate of a rare pass is far too high"
-        )
-    n = np.asarray(attempts, dtype=np.float64)
-    x = np.asarray(passes, dtype=np.float64)
-    if n.ndim != 2 or n.shape != x.shape or not n.shape[0]:
-        raise ValueError(f"attempts has shape {n.shape}, passes {x.shape}: give both as (items, models)")
-    _inputs.within("attempts", n, 1, np.inf, "give 1 or more attempts")
-    _inputs.within("passes", x, 0, target, f"give a count from 0 to the target, {target}")
-    _inputs.within(
-        "passes", np.where(x > n, -1.0, x), 0, np.inf, "more passes than attempts; give at most the attempts"
-    )
-    reached = x == target
-    rate = np.where(reached, (target - 1) / np.maximum(n - 1, 1), x / n)
-    smooth = (x + 0.5) / (n + 1)
-    variance = np.where(reached, rate**2 * (1 - rate) / (target - 1), smooth * (1 - smooth) / n)
-    return rate.mean(0), np.sqrt(variance.sum(0)) / len(n)
 
 
 @dataclass(frozen=True)
@@ -100,7 +61,7 @@ def fit(rate: ArrayLike, rate_sd: ArrayLike, compute: ArrayLike) -> PassUntilPos
 
     Args:
         rate: (m,) pass rates in [0, 1]; 0 (nothing ever passed) counts as a vague "about its standard error or less".
-        rate_sd: (m,) their standard errors, above 0 (as ``estimate`` gives them).
+        rate_sd: (m,) their standard errors, above 0.
         compute: (m,) training compute, or parameters where tokens are equal.
 
     Raises:

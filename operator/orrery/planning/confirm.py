@@ -19,7 +19,7 @@ from orrery.api.probe import Fidelity, Outcome, Parameter, ProbeSpec, Trial, Tri
 from orrery.api.status import Condition, Confirmation, ConfirmationCost
 from orrery.costs.prices import Prices
 from orrery.costs.throughput import WorkKind
-from orrery.laws.posterior import Link, Posterior
+from orrery.laws.posterior import Z90, Link, Posterior
 from orrery.planning.candidates import Space
 from orrery.planning.evidence import IN_FLIGHT, Known
 from orrery.planning.forecasts import Clock, Columns, Groups
@@ -34,7 +34,6 @@ from orrery.strategies.trials import observed
 MOST_ITEMS = 8192
 #: Longest that it may run, a week.
 LONGEST = 604_800
-_UPPER = 1.645  # of a normal: the 95th percentile
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class Confirming:
             if flops > 0:
                 p = self.clock.seconds(model, where, kind, np.array([flops]), np.array([wasted]))
                 middle += float(p.median()[0])
-                upper += float(np.exp(p.mean[0] + _UPPER * p.sd[0]))
+                upper += float(np.exp(p.mean[0] + Z90 * p.sd[0]))
         return middle, upper
 
     def _purse(self, budget: ConfirmBudget) -> Purse:

@@ -96,27 +96,26 @@ def _extrapolate(
 ) -> tuple[float, float]:
     """The law's forecast; a plan asks for the same one at every event."""
     rate, tries = np.frombuffer(rates).reshape(items, len(sizes)), np.frombuffer(attempts)
-    score, n = rate.mean(0), items * tries
-    if chance <= _RARE_CHANCE and (score * n).max() < _RARE_PASSES:
-        smooth = (score * n + 0.5) / (n + 1)
-        post = pass_until.fit(score, np.sqrt(smooth * (1 - smooth) / n), np.array(sizes)).predict([size])
-    else:
-        post = _of_items(rates, attempts, sizes, items, size, chance)
-        if all_attempts != attempts:
-            every = np.frombuffer(all_rates).reshape(rate.shape), np.frombuffer(all_attempts)
-            shared = _of_items(all_rates, all_attempts, sizes, items, size, chance)
-            post = cod.with_neighbours(post, shared, (rate, tries), every)
+    rare = chance <= _RARE_CHANCE and (rate.mean(0) * items * tries).max() < _RARE_PASSES
+    post = _of_items(rates, attempts, sizes, items, size, chance, rare)
+    if all_attempts != attempts:
+        every = np.frombuffer(all_rates).reshape(rate.shape), np.frombuffer(all_attempts)
+        shared = _of_items(all_rates, all_attempts, sizes, items, size, chance, rare)
+        post = cod.with_neighbours(post, shared, (rate, tries), every)
     return float(post.mean[0]), float(post.sd[0])
 
 
 @lru_cache(maxsize=256)
 def _of_items(
-    rates: bytes, attempts: bytes, sizes: tuple[float, ...], items: int, size: float, chance: float
+    rates: bytes, attempts: bytes, sizes: tuple[float, ...], items: int, size: float, chance: float, rare: bool
 ) -> Posterior:
-    """COD's law; over all attempts it is the same for every configuration."""
-    rate = np.frombuffer(rates).reshape(items, len(sizes))
-    law = cod.fit(rate, np.array(sizes), attempts=np.frombuffer(attempts), chance=min(chance, 0.99))
-    return law.predict([size])
+    """COD's law, or the line of rare passes; over all attempts it is the same for every configuration."""
+    rate, tries = np.frombuffer(rates).reshape(items, len(sizes)), np.frombuffer(attempts)
+    if not rare:
+        return cod.fit(rate, np.array(sizes), attempts=tries, chance=min(chance, 0.99)).predict([size])
+    score, n = rate.mean(0), items * tries
+    smooth = (score * n + 0.5) / (n + 1)
+    return pass_until.fit(score, np.sqrt(smooth * (1 - smooth) / n), np.array(sizes)).predict([size])
 
 
 def _bits(result: TrialResult) -> NDArray[np.bool_] | None:

@@ -156,6 +156,26 @@ def test_a_task_that_small_samples_call_zero_is_not_never() -> None:
     assert found[0][0] > found[1][0]
 
 
+def test_rare_passes_are_resolved_by_all_configurations_together() -> None:
+    """One configuration of 200 items cannot tell 1 in 1,000 from never; twenty together can."""
+    rng, more = np.random.default_rng(0), 20
+    rates = {"s": 0.0005, "m": 0.001, "l": 0.004}
+    many = {
+        n: [
+            with_bits(zero(0), rng.random(200) < p),
+            *(replace(shots(k, 0), result=with_bits(zero(0), rng.random(200) < p).result) for k in range(1, more)),
+        ]
+        for n, p in rates.items()
+    }
+    sds = []
+    for evidence in (many, {n: e[:1] for n, e in many.items()}):
+        g = replace(group("ZeroShot", evidence), chance=0.0)
+        ((mean, sd),) = family.forecasts(g, "ZeroShot").values()
+        sds.append(sd)
+        assert abs(mean - np.log(0.006 / 0.994)) < 2 * sd, "the large one's .006 or so"
+    assert sds[0] < 0.8 * sds[1]
+
+
 class BitsWorld(World):
     """Zero-shot scores that grow with the model, reported item by item."""
 

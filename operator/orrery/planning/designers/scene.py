@@ -14,6 +14,7 @@ from orrery.api.plan import PlanSpec
 from orrery.api.probe import ProbeSpec, Trial, probe_name
 from orrery.costs.prices import Prices
 from orrery.costs.throughput import WorkKind
+from orrery.laws.posterior import Z90
 from orrery.planning.candidates import Space
 from orrery.planning.decision import Decision
 from orrery.planning.evidence import Known
@@ -27,8 +28,6 @@ from orrery.strategies import registry
 LOADS_PER_BATCH = 4.0
 #: More trials than this would not fit their items into one report.
 MOST_TRIALS = 16
-#: Quantile of a probe's seconds that its deadline is set by.
-_UPPER = 1.645
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class Scene:
             if flops > 0:
                 p = self.clock.seconds(model, accelerator, k, np.array([flops]), np.array([wasted]))
                 mid += float(np.exp(p.mean[0]))
-                upper += float(np.exp(p.mean[0] + _UPPER * p.sd[0]))
+                upper += float(np.exp(p.mean[0] + Z90 * p.sd[0]))
         return Option(model, accelerator, trial, mid, upper)
 
 
