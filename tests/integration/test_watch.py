@@ -44,6 +44,8 @@ def test_kubectl_orrery_watches_a_plan_to_its_answer(operator: Operator, simulat
     assert explained.returncode == 0 and "m0/zero-shot" in explained.stdout, explained.stderr
     unknown = run("explain", "nobody", "--namespace", space.namespace)
     assert unknown.returncode == 2 and "there is no AdaptationPlan 'nobody'" in unknown.stderr
+    rendered = run("render", "plan", "--namespace", space.namespace, "--format", "job")
+    assert rendered.returncode == 0 and "kind: Job" in rendered.stdout, rendered.stderr
     assert run("--help").stdout.startswith("Usage: kubectl orrery ")
     # as kubectl asks its plugins for completions
     asked = subprocess.run(

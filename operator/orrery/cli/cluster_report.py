@@ -1,7 +1,7 @@
 """The report of a plan in a cluster: from its object, its price list, its results and its probes to the page.
 
-Read-only and for two callers: ``orrery report -n NAMESPACE NAME`` with a person's rights, and the operator, which serves pages
-where its chart says so.
+Read-only and for two callers: the commands that ask about a plan of a cluster, with a person's rights, and the operator, which
+serves pages where its chart says so.
 """
 
 from __future__ import annotations
@@ -56,11 +56,6 @@ def page_of(
 ) -> str:
     """The page of a plan's objects. Raises ManifestError for objects that are no such."""
     return render(*answered(plan, prices, config_map, probes, image), datetime.now(UTC).date())
-
-
-def of_cluster(server: Server, namespace: str, name: str) -> str:
-    """The page of a plan, read from the API server; raises ServerError or ``NoReport``."""
-    return render(*read(server, namespace, name), datetime.now(UTC).date())
 
 
 def read(server: Server, namespace: str, name: str) -> Answered:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orrery.cli import completion
+from orrery.cli.answers import Namespace, Where, in_cluster
 from orrery.cli.options import Claims, ConfigMaps, Files, Output, OutputOption, Prices, StateOption
 
 
@@ -81,14 +82,7 @@ def run(
 
 def explain(
     context: typer.Context,
-    where: Annotated[
-        Path,
-        typer.Argument(
-            metavar="STATE|PLAN",
-            help="A state folder, or the plan's file. In a cluster, a plan's name.",
-            autocompletion=completion.plans,
-        ),
-    ],
+    where: Where,
     candidate: Annotated[
         str | None,
         typer.Argument(
@@ -97,19 +91,14 @@ def explain(
     ] = None,
     state: StateOption = None,
     output: OutputOption = Output.TABLE,
-    namespace: Annotated[
-        str | None,
-        typer.Option("--namespace", "-n", help="A plan of this namespace of the cluster that KUBECONFIG names."),
-    ] = None,
+    namespace: Namespace = None,
 ) -> None:
     """Why this candidate is recommended, why not that one, and what was measured."""
-    if namespace is not None or (context.find_root().obj or {}).get("cluster", False):
-        from orrery.cli.explain import explain_in_cluster
+    from orrery.cli.explain import explain, explain_in_cluster
 
+    if in_cluster(context, namespace):
         raise typer.Exit(explain_in_cluster(str(where), namespace, candidate, output))
-    from orrery.cli.explain import explain as command
-
-    raise typer.Exit(command(where, candidate, state, output))
+    raise typer.Exit(explain(where, candidate, state, output))
 
 
 def crds(

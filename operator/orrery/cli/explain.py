@@ -11,16 +11,15 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orrery.api.load import load
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.quantities import format_decimal
 from orrery.api.status import PlanStatus
 from orrery.cli import fleet
+from orrery.cli.answers import of_cluster, of_state
 from orrery.cli.estimate import candidates
-from orrery.cli.failures import Exit, without_extra
+from orrery.cli.failures import Exit
 from orrery.cli.options import Output
-from orrery.cli.reading import state_folder
 from orrery.cli.screen import (
     answer,
     configuration,
@@ -35,9 +34,7 @@ from orrery.cli.screen import (
     write,
 )
 from orrery.costs.forecast import requests_over_horizon
-from orrery.local.files import StateError
-from orrery.local.publish import PLAN, PRICES, ordered, read_rows, read_status, row_line
-from orrery.local.store import Store
+from orrery.local.publish import ordered, row_line
 from orrery.planning.fleet import fleet_of_answer
 from orrery.planning.reasons import amount
 from orrery.planning.types import ProbeRecord, ResultRow
@@ -46,12 +43,7 @@ from orrery.report.break_even import as_document, compare, cost_lines, sentences
 
 def explain(where: Path, candidate: str | None, state: Path | None, output: Output) -> Exit:
     """The command: what the state folder says of the answer, or of one candidate."""
-    folder = where if where.is_dir() else state_folder(load([where]).plan(), state)
-    status, rows = read_status(folder), read_rows(folder)
-    if status is None or not (folder / PLAN).exists():
-        raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first, or see `orrery estimate`")
-    prices = load([folder / PRICES]).price_lists[0]
-    return show(load([folder / PLAN]).plan(), prices, status, rows, Store(folder).records(), candidate, output)
+    return show(*of_state(where, state), candidate, output)
 
 
 def show(
@@ -201,14 +193,4 @@ def _measured(records: list[ProbeRecord]) -> RenderableType:
 
 def explain_in_cluster(name: str, namespace: str | None, candidate: str | None, output: Output) -> Exit:
     """The same of a plan in the cluster that KUBECONFIG names; without ``namespace`` in that of its context."""
-    try:
-        from orrery.cli.cluster_report import NoReport, read
-        from orrery.controller.overview import current_namespace
-        from orrery.controller.server import Server, ServerError
-    except ImportError as error:
-        raise StateError(without_extra(error)) from None
-    try:
-        plan, prices, status, rows, records = read(Server.connect(2), namespace or current_namespace(), name)
-    except (NoReport, ServerError) as problem:
-        raise StateError(str(problem)) from None
-    return show(plan, prices, status, rows, records, candidate, output)
+    return show(*of_cluster(name, namespace), candidate, output)

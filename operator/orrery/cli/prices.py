@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orrery.cli.answers import folder_of
 from orrery.cli.options import Output, OutputOption
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def diff(
 
     before, after = _one(old), _one(new)
     changes = price_changes(before, after)
-    answers = [(folder, _redecide(folder, before, after)) for folder in map(_folder, states or [])]
+    answers = [(folder, _redecide(folder, before, after)) for folder in (folder_of(given, None) for given in states or [])]
     changed = [(folder, answer) for folder, answer in answers if answer.changed]
     money = [f"old {before.spec.currency}", f"new {after.spec.currency}", "percent"]
 
@@ -199,15 +200,6 @@ def _one(path: Path) -> PriceList:
         names = ", ".join(p.metadata.name for p in found)
         raise ManifestError([Problem("kind", "", f"{len(found)} PriceLists are here ({names}): give one")], str(path))
     return found[0]
-
-
-def _folder(given: Path) -> Path:
-    if given.is_dir():
-        return given
-    from orrery.api.load import load
-    from orrery.cli.reading import state_folder
-
-    return state_folder(load([given]).plan(), None)
 
 
 def _redecide(folder: Path, old: PriceList, new: PriceList) -> Repriced:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from orrery.cli.answers import Namespace, Where, folder_of, in_cluster, of_cluster, of_state
+from orrery.cli.options import StateOption
+
+if TYPE_CHECKING:
+    from orrery.api.plan import AdaptationPlan
+    from orrery.api.status import PlanStatus
 
 
 class Format(StrEnum):
@@ -19,7 +26,8 @@ class Format(StrEnum):
 
 
 def render(
-    where: Annotated[Path, typer.Argument(metavar="STATE|PLAN", help="A state folder, or the plan's file.")],
+    context: typer.Context,
+    where: Where,
     form: Annotated[
         Format | None,
         typer.Option("--format", help="Job, Kubeflow TrainJob, or ConfigMap with the prompt; what fits by default."),
@@ -29,12 +37,11 @@ def render(
     assets_claim: Annotated[
         str | None, typer.Option("--assets-claim", help="Claim with the assets of builtin: sources.")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="State folder; .orrery/NAMESPACE/NAME by default.")
-    ] = None,
+    state: StateOption = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for standard output.")
     ] = Path("-"),
+    namespace: Namespace = None,
 ) -> None:
     """Write the recommended strategy as a manifest: a Job or a Kubeflow TrainJob that trains it, or a ConfigMap with its prompt.
 
@@ -43,8 +50,10 @@ def render(
     from orrery.api import yamltext
     from orrery.cli.failures import Exit
 
+    here = None if in_cluster(context, namespace) else folder_of(where, state)
+    plan, _, status, *_ = of_cluster(str(where), namespace) if here is None else of_state(here, None)
     try:
-        manifest = manifest_of(where, state, form, image, claim, assets_claim)
+        manifest = manifest_of(plan, status, form, image, claim, assets_claim, here)
     except ValueError as problem:
         print(f"error: {problem}", file=sys.stderr)
         raise typer.Exit(Exit.BAD_INPUT) from None
@@ -56,25 +65,30 @@ def render(
 
 
 def manifest_of(
-    where: Path, state: Path | None, form: Format | None, image: str | None, claim: str, assets_claim: str | None
+    plan: AdaptationPlan,
+    status: PlanStatus,
+    form: Format | None,
+    image: str | None,
+    claim: str,
+    assets_claim: str | None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
-    """The manifest; raises ``ValueError`` with a sentence for what cannot be rendered, StateError without an answer."""
+    """The manifest; raises ``ValueError`` with a sentence for what cannot be rendered.
+
+    ``folder`` is the state folder of a run on this machine, whose volumes hold the data of a prompt.
+    """
     import orrery
-    from orrery.api.load import load
-    from orrery.cli.reading import state_folder
     from orrery.controller import render as rendering
     from orrery.controller.jobs import JobSettings
-    from orrery.local.files import StateError
-    from orrery.local.publish import PLAN, read_status
 
-    folder = where if where.is_dir() else state_folder(load([where]).plan(), state)
-    status = read_status(folder)
-    if status is None or not (folder / PLAN).exists():
-        raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first")
     if status.recommendation is None:
-        raise ValueError(f"{folder} recommends nothing ({status.phase}): there is nothing to render")
-    plan = load([folder / PLAN]).plan()
-    jobs = JobSettings(image=image or f"orrery-probe:{orrery.__version__}", assets_claim=assets_claim)
+        raise ValueError(
+            f"{plan.metadata.namespace}/{plan.metadata.name} recommends nothing ({status.phase}): there is nothing to render"
+        )
+    image = (
+        image or (status.inputs.image if status.inputs is not None else None) or f"orrery-probe:{orrery.__version__}"
+    )
+    jobs = JobSettings(image=image, assets_claim=assets_claim)
     target = rendering.Target(jobs, claim)
     spec = rendering.training_spec(plan, status.recommendation)
     trained = rendering.trains(spec)
@@ -91,7 +105,7 @@ def manifest_of(
     return made[form.value]
 
 
-def _prompt(folder: Path, spec: Any) -> dict[str, Any]:
+def _prompt(folder: Path | None, spec: Any) -> dict[str, Any]:
     """The prompt with its demonstrations, from the data as it is now."""
     from dataclasses import replace
 
@@ -101,8 +115,8 @@ def _prompt(folder: Path, spec: Any) -> dict[str, Any]:
     from orrery.probes.saving import prompt
 
     roots = SourceRoots.from_environment()
-    volumes = folder / "volumes"
-    if volumes.is_dir():  # as the run has linked them
+    volumes = folder / "volumes" if folder is not None else None
+    if volumes is not None and volumes.is_dir():  # as the run has linked them
         kinds = {kind: {p.name: p.resolve() for p in (volumes / kind).glob("*")} for kind in ("pvc", "configmap")}
         roots = replace(roots, pvc=kinds["pvc"] or roots.pvc, config_map=kinds["configmap"] or roots.config_map)
     try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from orrery.cli.cluster_report import Pages, page_of
-from orrery.controller import results
+from orrery.cli.main import app
+from orrery.controller import overview, results
 from orrery.controller.jobs import JobSettings
-from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, NotFound, Object, Resource
+from orrery.controller.server import CONFIG_MAPS, PLANS, PRICE_LISTS, NotFound, Object, Resource, Server
 from orrery.controller.world import World
 from tests.unit.report.answers import HOSTILE, Answered, answer, hostile, large
 
@@ -36,7 +40,7 @@ class Objects:
     """What the pages ask of the API server."""
 
     def __init__(self, plan: Object, prices: Object, rows: Object) -> None:
-        self.kept: dict[str, Object] = {PRICE_LISTS.kind: prices, CONFIG_MAPS.kind: rows}
+        self.kept: dict[str, Object] = {PLANS.kind: plan, PRICE_LISTS.kind: prices, CONFIG_MAPS.kind: rows}
         self.asked = 0
         self.world = World()
         self.world.put(PLANS, plan)
@@ -46,6 +50,9 @@ class Objects:
         if resource.kind not in self.kept:
             raise NotFound(404, "gone")
         return self.kept[resource.kind]
+
+    def list(self, resource: Resource, namespace: str | None) -> list[Object]:
+        return []
 
     def pages(self) -> Pages:
         probing = SimpleNamespace(jobs=JobSettings(image="i"))
@@ -100,3 +107,25 @@ def test_without_an_answer_there_is_no_page(made: Answered) -> None:
     server = Objects({**plan, "status": {}}, prices, rows)
     found = server.pages()("/reports/team-a/plan")
     assert found is not None and found[0] == 404 and b"has no answer yet" in found[2]
+
+
+def test_kubectl_renders_explains_and_reports_the_plan_of_that_name(
+    made: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "connect", lambda *_: Objects(*objects(made)))
+    monkeypatch.setattr(overview, "current_namespace", lambda: "team-a")
+    best = made.status.recommendation
+    assert best is not None
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments, obj={"cluster": True})
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    job = yaml.safe_load(run("render", "plan", "--format", "job", "--assets-claim", "assets", "--image", "probe:7"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert (job["kind"], container["image"]) == ("Job", "probe:7")
+    asked = next(json.loads(v["value"]) for v in container["env"] if v["name"] == "ORRERY_PROBE_SPEC")
+    assert asked["model"]["name"] == best.model and asked["trials"][0]["strategy"] in ("LoRA", "InContext", "ZeroShot")
+    assert best.message.split(":")[0] in run("report", "plan", "--output", "-")
+    assert best.model in run("explain", "plan")

@@ -11,6 +11,7 @@ import yaml
 
 from orrery.api import yamltext
 from orrery.api.plan import AdaptationPlan
+from orrery.cli.answers import of_state
 from orrery.cli.render import Format, manifest_of
 from orrery.local.files import StateError
 from orrery.planning.advance import advance
@@ -33,7 +34,8 @@ def answered(folder: Path, **changes: Any) -> AdaptationPlan:
 
 
 def rendered(folder: Path, form: Format | None = None) -> dict[str, Any]:
-    return manifest_of(folder, None, form, "registry.example.com/probe:1", "models", "assets")
+    plan, _, status, *_ = of_state(folder, None)
+    return manifest_of(plan, status, form, "registry.example.com/probe:1", "models", "assets", folder)
 
 
 def test_what_trains_is_a_job_by_default(tmp_path: Path) -> None:
