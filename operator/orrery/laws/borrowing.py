@@ -32,21 +32,15 @@ def borrow(
 ) -> tuple[Array, Array]:
     """Mean and variance of the deviations of the u unmeasured curves among n, each (u, p).
 
-    Parameters
-    ----------
-    deviations, variance : (n, p)
-        From the task's course, on the link scale, and their variances; rows that are not ``measured`` are not read.
-    measured : (n,)
-        Which curves have a measurement.
-    parameters, family : (n,), optional
-        Model sizes and family names.
-    scale : float
-        Size of deviations relative to those of log losses.
+    Args:
+        deviations, variance: (n, p); from the task's course, on the link scale, and their variances; rows that are not
+            ``measured`` are not read.
+        measured: (n,); which curves have a measurement.
+        parameters, family: (n,), optional; model sizes and family names.
+        scale: size of deviations relative to those of log losses.
 
-    Raises
-    ------
-    ValueError
-        A size that is not positive, or not one size and name a curve.
+    Raises:
+        ValueError: a size that is not positive, or not one size and name a curve.
     """
     features = _features(len(measured), parameters, family)
     known = np.flatnonzero(measured)

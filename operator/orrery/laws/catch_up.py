@@ -74,16 +74,11 @@ def forecast(
 ) -> Deviations:
     """Deviations at times ``at`` (p,) for n curves seen at times ``x`` (u,), all in doublings of the training size.
 
-    Parameters
-    ----------
-    deviations : (n, u)
-        NaN where not measured; a curve without any measurement gets the prior.
-    noise_sd : (n, u)
-        Standard errors of the measurements, same scale.
-    scale : float
-        Size of everything relative to log losses: the grids are those of log losses times this.
-    pulls, step_probability
-        Grid of the pull, [0] for none; probability of a step after each size, 0 for none.
+    Args:
+        deviations: (n, u); NaN where not measured; a curve without any measurement gets the prior.
+        noise_sd: (n, u); standard errors of the measurements, same scale.
+        scale: size of everything relative to log losses: the grids are those of log losses times this.
+        pulls, step_probability: grid of the pull, [0] for none; probability of a step after each size, 0 for none.
     """
     seen = np.isfinite(deviations)
     groups = _patterns(seen, noise_sd, scale)

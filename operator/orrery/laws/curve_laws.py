@@ -207,13 +207,9 @@ def curve_law(name: str, *, task: str | None = None) -> CurveLaw:
 
     Names of entry points extend the built-in ones and cannot replace them.
 
-    Raises
-    ------
-    ValueError
-        With the names that there are, and the nearest.
+    Raises:
+        ValueError: with the names that there are, and the nearest.
 
-    Examples
-    --------
     >>> curve_law("AcceptThenStop") is curve_law("AcceptThenStop")
     True
     """

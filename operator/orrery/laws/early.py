@@ -8,6 +8,9 @@ Whom: breadth first. The best so far go one checkpoint further until the money i
 (successive halving) rank worse at the same cost. Where the stopped ones stand: their loss at the next checkpoint is
 forecast from the present one and from the number of trained parameters by a regression on the runs that went on, in the
 same pool. Of two runs with the same loss now, the one that fell faster ends lower, so the forecast looks a little ahead.
+
+For pools of runs that can be stopped and gone on with (``python -m tests.benchmarks.early_pick``). Plans do not call it: their probes
+train to the end of a schedule (docs/decisions/early-signals.md).
 """
 
 from __future__ import annotations
@@ -31,15 +34,11 @@ MOMENTUM = 0.1
 def forecast(losses: ArrayLike, *, parameters: ArrayLike | None = None) -> Posterior:
     """Posterior (n,) of every run's train loss shortly after the furthest checkpoint any run has reached; lower is better.
 
-    Parameters
-    ----------
-    losses : (n, k)
-        Mean train loss of the steps up to each checkpoint since the last; NaN where a run has not got to.
-    parameters : (n,), optional
-        Number of trained parameters: with few of them a run stalls earlier.
+    Args:
+        losses: (n, k); mean train loss of the steps up to each checkpoint since the last; NaN where a run has not got
+            to.
+        parameters: (n,), optional; number of trained parameters: with few of them a run stalls earlier.
 
-    Examples
-    --------
     >>> p = forecast([[1.0, 0.7], [1.1, 0.8], [1.2, 0.9], [1.3, float("nan")]])
     >>> p.median().round(1).tolist()
     [0.7, 0.8, 0.9, 1.0]

@@ -37,10 +37,8 @@ class Curves:
 def check_curves(sizes: ArrayLike, scores: ArrayLike, *, link: Link, noise_sd: ArrayLike | None = None) -> Curves:
     """Curves from sizes (m,) or (n, m) and scores (n, m) or (m,), NaN where not measured.
 
-    Raises
-    ------
-    ValueError
-        Says which of the inputs is wrong, what was found and what to write instead.
+    Raises:
+        ValueError: says which of the inputs is wrong, what was found and what to write instead.
     """
     y = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     x = np.asarray(sizes, dtype=np.float64)
@@ -78,10 +76,8 @@ def check_curves(sizes: ArrayLike, scores: ArrayLike, *, link: Link, noise_sd: A
 def check_targets(sizes: ArrayLike, *, zero: bool = False) -> Array:
     """Sizes to forecast, (p,), from one number or a list; 0 passes where the law has a score before tuning (``zero``).
 
-    Raises
-    ------
-    ValueError
-        Says what was found and what to write instead.
+    Raises:
+        ValueError: says what was found and what to write instead.
     """
     at = np.atleast_1d(np.asarray(sizes, dtype=np.float64))
     if at.ndim != 1 or not (np.isfinite(at).all() and (at >= 0 if zero else at > 0).all()):

@@ -55,26 +55,16 @@ def forecast(
 ) -> Posterior:
     """Forecast scores of n models at training sizes ``at`` (p,), shape (n, p).
 
-    Parameters
-    ----------
-    sizes : (m,) or (n, m)
-        Training examples > 0, any order.
-    scores : (n, m)
-        Losses (``Link.LOG``) or shares such as accuracy (``Link.LOGIT``), NaN where not measured. Rows and columns may
-        be empty: fewer measurements give wider intervals, never an error.
-    noise_sd : (n, m), optional
-        Standard errors on the link scale.
-    zero_shot : (n,), optional
-        Scores before tuning, NaN where not measured; they only start the curve.
-    parameters, family : (n,), optional
-        Model sizes and family names. They serve models without a measured size.
-    prior : optional
-        Prior of the rectified law; the shipped one if not given.
-    chance : float
-        Score of guessing.
+    Args:
+        sizes: (m,) or (n, m); training examples > 0, any order.
+        scores: (n, m); losses (``Link.LOG``) or shares such as accuracy (``Link.LOGIT``), NaN where not measured. Rows
+            and columns may be empty: fewer measurements give wider intervals, never an error.
+        noise_sd: (n, m), optional; standard errors on the link scale.
+        zero_shot: (n,), optional; scores before tuning, NaN where not measured; they only start the curve.
+        parameters, family: (n,), optional; model sizes and family names. They serve models without a measured size.
+        prior: optional; prior of the rectified law; the shipped one if not given.
+        chance: score of guessing.
 
-    Examples
-    --------
     >>> sizes = [200, 400, 800, 1600]
     >>> p = forecast(sizes, [[3.0, 2.9, 2.8, 2.7], [2.4, 2.35, 2.3, 2.26]], [100_000], link=Link.LOG)
     >>> p.mean.shape, bool((p.median() < [[2.7], [2.26]]).all())
@@ -123,10 +113,9 @@ def preference(ahead: Posterior, present: Posterior) -> Array:
     others are the largest. A fifth of the present decides better than the forecast alone, on each task that was tried
     and whichever task it is read from (docs/decisions/learning-curves.md); as a forecast it is worse.
 
-    Parameters
-    ----------
-    ahead, present
-        Forecasts of the same curves at the sizes asked for and at the largest measured size, (n, p) and (n, 1).
+    Args:
+        ahead, present: forecasts of the same curves at the sizes asked for and at the largest measured size, (n, p) and
+            (n, 1).
     """
     return np.asarray((1 - CHOICE_SHARE) * ahead.mean + CHOICE_SHARE * present.mean)
 

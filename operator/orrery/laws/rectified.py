@@ -214,23 +214,18 @@ def fit(
 ) -> RectifiedPosterior:
     """Posterior of the rectified law for n curves at once.
 
-    Parameters
-    ----------
-    sizes : (m,) or (n, m)
-        Training examples; 0 is the zero-shot score; any order, repeats allowed.
-    scores : (n, m) or (m,)
-        Losses (``Link.LOG``) or shares such as accuracy (``Link.LOGIT``); NaN where not measured. A row of NaN, or
-        m = 0, is legal: the forecast is then the prior's.
-    noise_sd : (n, m), optional
-        Standard error of each score on the link scale; none means the law's own misfit is all there is.
-    chance : float
-        Score of guessing: accuracy starts there at worst.
+    Args:
+        sizes: (m,) or (n, m); training examples; 0 is the zero-shot score; any order, repeats allowed.
+        scores: (n, m) or (m,); losses (``Link.LOG``) or shares such as accuracy (``Link.LOGIT``); NaN where not
+            measured. A row of NaN, or m = 0, is legal: the forecast is then the prior's.
+        noise_sd: (n, m), optional; standard error of each score on the link scale; none means the law's own misfit is
+            all there is.
+        chance: score of guessing: accuracy starts there at worst.
 
-    Notes
-    -----
-    Prior draws are screened, the best starts damped Gauss-Newton on the log posterior, and draws from the Laplace
-    approximation are reweighted to the true posterior. Where the residuals are larger than noise and drift allow (a
-    rising loss, a wrong law), all spread is widened by their ratio.
+    Notes:
+        Prior draws are screened, the best starts damped Gauss-Newton on the log posterior, and draws from the Laplace
+        approximation are reweighted to the true posterior. Where the residuals are larger than noise and drift allow (a
+        rising loss, a wrong law), all spread is widened by their ratio.
     """
     prior = default_prior(link) if prior is None else prior
     default_prior(link)

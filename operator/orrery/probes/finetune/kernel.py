@@ -92,11 +92,10 @@ def tangent_kernel(
 ) -> tuple[Array, Array]:
     """K (n, n) over the weights of ``layers`` and ``heads``, and the outputs (n,).
 
-    Parameters
-    ----------
-    outputs: runs the model on the sample, one row an example, and gives one number for each, with its graph.
-    layers: see (batch, tokens, width).
-    heads: see (batch, width), and their biases count.
+    Args:
+        outputs: runs the model on the sample, one row an example, and gives one number for each, with its graph.
+        layers: see (batch, tokens, width).
+        heads: see (batch, width), and their biases count.
     """
     found: list[Tensor] = []
 
