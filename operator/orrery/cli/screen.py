@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -114,21 +117,54 @@ def listing(
 ) -> RenderableType:
     """A table whose rows may each have a sentence below, at full width: reasons are too long for a column.
 
-    On a terminal that is too narrow, lines wrap; nothing is cut off.
+    On a terminal that is too narrow, the columns that do not fit follow below each row by their names. The first three stay
+    in it, if need be without their intervals, which go below too. Nothing is cut off.
     """
-    cells = [list(columns), *(list(row) for row, _ in entries)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    return _Listing(tuple(columns), entries, frozenset(right))
 
-    def line(row: Sequence[str]) -> str:
-        pairs = zip(columns, row, widths, strict=True)
-        return "  ".join(c.rjust(w) if name in right else c.ljust(w) for name, c, w in pairs).rstrip()
 
-    parts: list[RenderableType] = [Text(line(columns), style="bold")]
-    for row, sentence in entries:
-        parts.append(Text(line(row)))
-        if sentence:
-            parts.append(Padding(Text(sentence, style="dim"), (0, 0, 0, 4)))
-    return Group(*parts)
+#: Columns that stay on an entry's line however narrow the terminal is: name, quality and cost.
+_LEADING = 3
+_WITH_INTERVAL = re.compile(r"(\S+) \((.+)\)")
+
+
+@dataclass(frozen=True)
+class _Listing:
+    columns: tuple[str, ...]
+    entries: Sequence[tuple[Sequence[str], str]]
+    right: frozenset[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        rows = [tuple(row) for row, _ in self.entries]
+        wide = self._fitting(rows, options.max_width)
+        lead = max(wide, min(_LEADING, len(self.columns)))
+        split = [self._split(row, wide, lead) for row in rows]
+        widths = [max(map(len, cells)) for cells in zip(self.columns, *(row for row, _ in split), strict=False)]
+        yield Text(self._line(self.columns, widths), style="bold")
+        for (row, below), (_, sentence) in zip(split, self.entries, strict=True):
+            yield Text(self._line(row, widths))
+            for text, style in (("  ".join(below), ""), (sentence, "dim")):
+                if text:
+                    yield Padding(Text(text, style=style), (0, 0, 0, 4))
+
+    def _fitting(self, rows: Sequence[Sequence[str]], room: int) -> int:
+        """How many of the first columns stand side by side in ``room`` as they are."""
+        used = [max(map(len, cells)) + 2 for cells in zip(self.columns, *rows, strict=True)]
+        return sum(total - 2 <= room for total in accumulate(used))
+
+    def _split(self, row: Sequence[str], wide: int, lead: int) -> tuple[list[str], list[str]]:
+        """What of a row stands on its line, and what below by its column's name."""
+        line, below = list(row[:lead]), []
+        for n in range(1, lead if wide < lead else 0):
+            if found := _WITH_INTERVAL.fullmatch(line[n]):
+                line[n] = found[1]
+                below.append(f"{self.columns[n]} {found[2]}")
+        rest = zip(self.columns[lead:], row[lead:], strict=True)
+        return line, below + [f"{name} {cell}" for name, cell in rest if cell]
+
+    def _line(self, row: Sequence[str], widths: Sequence[int]) -> str:
+        cells = zip(self.columns, row, widths, strict=False)
+        return "  ".join(c.rjust(w) if name in self.right else c.ljust(w) for name, c, w in cells).rstrip()
 
 
 def section(title: str, body: RenderableType) -> Group:

@@ -128,6 +128,37 @@ def test_a_listing_aligns_its_columns():
     ]
 
 
+def test_what_does_not_fit_beside_stands_below_by_its_name():
+    columns = ["model / strategy", "quality", "cost USD", "hours", "configuration"]
+    rows = [
+        (["small / in-context", "0.630 (0.175 to 0.932)", "0.71 (0.19 to 2.66)", "17.3", "shots 8"], "meets 0.9"),
+        (["large / lora", "-", "12.10 (0.86 to 31.1)", "79", "epochs 3"], ""),
+    ]
+    table = listing(columns, rows, right=["cost USD", "hours"])
+
+    def lines(width):
+        return [line.rstrip() for line in shown(table, width=width).splitlines()]
+
+    assert lines(60) == [
+        "model / strategy    quality  cost USD",
+        "small / in-context  0.630        0.71",
+        "    quality 0.175 to 0.932  cost USD 0.19 to 2.66  hours",
+        "    17.3  configuration shots 8",
+        "    meets 0.9",
+        "large / lora        -           12.10",
+        "    cost USD 0.86 to 31.1  hours 79  configuration epochs 3",
+    ]
+    assert lines(72) == [
+        "model / strategy    quality                             cost USD  hours",
+        "small / in-context  0.630 (0.175 to 0.932)   0.71 (0.19 to 2.66)   17.3",
+        "    configuration shots 8",
+        "    meets 0.9",
+        "large / lora        -                       12.10 (0.86 to 31.1)     79",
+        "    configuration epochs 3",
+    ]
+    assert len(lines(120)) == 4, "where there is room, everything stands beside"
+
+
 def drive(view_class, **options):
     console = Console(file=io.StringIO(), width=120, **options)
     plan = planner.plan("good")
