@@ -7,6 +7,7 @@ import pytest
 from orrery.laws import empirical_bayes, priors, rectified
 from orrery.laws.posterior import Link
 from orrery.laws.rectified import ERROR_PRIOR
+from orrery.laws.tuning_prior import ASSUMED
 
 pytestmark = pytest.mark.unit
 DATA = Path(__file__).parents[4] / "shared" / "data" / "rectified"
@@ -91,3 +92,13 @@ def test_retrieved_demonstrations_have_a_prior_of_their_own_that_never_saw_the_p
     without = priors.shipped_shots_prior("bigbench/intent_recognition", retrieved=True)
     assert everything != priors.shipped_shots_prior() and without != everything
     assert without.gain_mean[1] < everything.gain_mean[1], "intents is the task that gained most"
+
+
+def test_trainings_have_a_prior_that_never_saw_the_plans_task_and_losses_the_assumed_one() -> None:
+    everything = priors.shipped_tuning_prior(Link.LOGIT)
+    assert everything == priors.shipped_tuning_prior(Link.LOGIT, "no such task")
+    without = priors.shipped_tuning_prior(Link.LOGIT, "bigbench/intent_recognition")
+    assert without == priors.shipped_tuning_prior(Link.LOGIT, "intent_recognition") != everything
+    assert without.law_mean[2] > everything.law_mean[2], "intents is the task that is learned from the fewest examples"
+    assert priors.shipped_tuning_prior(Link.LOG) is ASSUMED
+    assert everything.law_sd == ASSUMED.law_sd, "six tasks do not prove that a seventh is like them"
