@@ -242,7 +242,8 @@ class FineTuning:
         points, values, noise = points_of(asked), np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
         measured = self._zero_shot(group), points, values, noise, group.link, group.chance
         if named:
-            law = curve_law(group.probing.predictor)
+            builtin = group.task.dataset.source.builtin
+            law = curve_law(group.probing.predictor, task=None if builtin is None else builtin.name)
             worth = _worth(group, self.harmful_rate) if group.probing.predictor in NEEDS_KERNEL else None
             relatives = _relatives(group) if group.probing.predictor in SHARES_STRENGTH else None
             return LawCurves(law, *measured, worth=worth, relatives=relatives)

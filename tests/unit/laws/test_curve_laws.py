@@ -3,6 +3,7 @@ import pytest
 
 from orrery.laws.curve_laws import BUILTIN, curve_law
 from orrery.laws.posterior import Link
+from orrery.laws.reach import shipped_reach
 
 pytestmark = pytest.mark.unit
 SIZES = 200.0 * 2.0 ** np.arange(6)
@@ -30,3 +31,19 @@ def test_an_unknown_law_names_the_known_ones() -> None:
         ValueError, match=r"'Linear'; write one of: AcceptThenStop, LastTwoPoints, NTKRectified, Pooled"
     ):
         curve_law("Linear")
+
+
+@pytest.mark.parametrize(
+    ("link", "task", "spelled"), [(Link.LOG, "flan", "FLAN"), (Link.LOGIT, "implicatures", "bigbench/implicatures")]
+)
+def test_a_task_that_the_reach_was_learned_from_gets_the_number_without_it(link: Link, task: str, spelled: str) -> None:
+    known, without = shipped_reach(link), shipped_reach(link, task=spelled)
+    assert without == shipped_reach(link, task=task) != known
+    scores = np.array([[0.5, 0.55, 0.6]]) if link is Link.LOGIT else np.array([[3.0, 2.8, 2.6]])
+    sds = [
+        curve_law("RectifiedLaw", task=t)(
+            SIZES[:3], scores, [1e6], link=link, noise_sd=np.full((1, 3), 0.05), chance=0.0
+        ).sd[0, 0]
+        for t in (None, spelled)
+    ]
+    assert sds[0] != sds[1]
