@@ -64,7 +64,9 @@ class Judgement:
         """Reason and sentence of the end that the report itself tells: its error, or that all was measured; else None."""
         if self.report is not None and self.report.error:
             return self.report.reason or "ProbeFailed", self.report.error
-        return ("Completed", "") if self.report is not None and self.report.complete else None
+        if self.report is not None and self.report.complete:
+            return "Completed", ""
+        return None
 
     @property
     def kept(self) -> str:

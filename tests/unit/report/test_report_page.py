@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from orrery.api.status import Confirmation
+from orrery.api.status import Confirmation, Revision
 from orrery.report.data import script_json
 from tests.unit.report.answers import HOSTILE, answer, hostile, large
 
@@ -159,6 +159,14 @@ def test_digests_and_the_plan_are_there(answered):
     text = Page(answered.page()).text
     assert answered.status.inputs.plan_digest in text and answered.status.inputs.data_digest in text
     assert "maxProbeCost" in text
+
+
+def test_commits_of_the_hub_are_there(answered):
+    read = Revision(kind="Model", repo="me/small", revision="v1", commit="a" * 40)
+    inputs = answered.status.inputs.model_copy(update={"revisions": [read]})
+    made = replace(answered, status=answered.status.model_copy(update={"inputs": inputs}))
+    text = Page(made.page()).text
+    assert "Commit of me/small (v1)" in text and "a" * 40 in text
 
 
 def test_a_plan_that_cannot_be_met_says_so():
