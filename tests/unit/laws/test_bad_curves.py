@@ -235,7 +235,7 @@ def test_a_single_model_is_enough(name: str) -> None:
 @LAWS
 @pytest.mark.parametrize("models", [1_000, pytest.param(10_000, marks=pytest.mark.benchmark)])
 def test_ten_thousand_models_are_forecast_at_once(name: str, models: int) -> None:
-    """Each as it would be in a smaller crowd, in seconds; 10,000 of them took .01 to 2.8 CPU-seconds, by law."""
+    """Each as it would be in a smaller crowd, in seconds; 10,000 of them took 1 (Pooled) to 12 s (NTKRectified) on a busy machine."""
     z = np.random.default_rng(0).normal(0, 0.2, (models, 1)) + np.log(FALLING[:3])
     begun = time.process_time()
     p = run(name, SIZES[:3], np.exp(z))
