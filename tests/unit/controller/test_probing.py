@@ -17,7 +17,7 @@ from orrery.controller.probing import Probing
 from orrery.controller.server import JOBS, PODS, PROBES, Conflict, NotFound, ServerError
 from orrery.controller.world import World
 from orrery.planning.types import ProbeRequest
-from tests.unit.controller import factory
+from tests.unit.controller import bodies, factory
 
 pytestmark = pytest.mark.unit
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -212,11 +212,14 @@ def test_a_job_in_flight_is_not_swept_and_is_ended_when_the_plans_time_is_over()
     assert case.job not in case.server.held
 
 
+def labels(probe):
+    return {PROBE_LABEL: probe, ATTEMPT_LABEL: "1"}
+
+
 def started(case, state, status=None):
     """The Job's Pod, as it is on the server; the Job's own watch shows what the Job says of it."""
-    labels = {PROBE_LABEL: case.request.name, ATTEMPT_LABEL: "1"}
     pod = {
-        "metadata": {"name": "pod", "labels": labels},
+        "metadata": {"name": "pod", "labels": labels(case.request.name)},
         "status": {"containerStatuses": [{"name": "probe", "state": state}]},
     }
     pod = case.server._store((PODS.kind, "pod"), pod)
@@ -255,6 +258,30 @@ def test_a_pod_that_its_watch_shows_is_not_listed_for():
     other.world.saw_pod(started(other, {"waiting": {"reason": "ImagePullBackOff"}}), gone=False)
     assert other.look(20).reason == "ImagePullBackOff"
     assert case.server.listed == other.server.listed == [] and not case.probing.owed and not other.probing.owed
+
+
+def test_of_reports_that_come_together_the_one_of_another_commit_is_refused():
+    """A branch of the hub moved while three probes of a plan ran; all three are looked at in one turn."""
+    case = Case()
+    (trial,) = case.request.spec.trials
+    specs = [
+        case.request.spec.model_copy(update={"trials": [trial.model_copy(update={"seed": seed})]}) for seed in range(3)
+    ]
+    specs.sort(key=probe_name)
+    requests = [replace(case.request, name=probe_name(spec), spec=spec) for spec in specs]
+    assert case.probing.start_all(case.plan, case.body, PRICES, requests, {})
+    for spec, letter in zip(specs, "aab", strict=True):
+        name, facts = probe_name(spec), {"digest": "d" * 64, "trainExamples": 9, "evaluationExamples": 9}
+        said = bodies.terminated(message=bodies.report(spec, modelCommit=letter * 40, taskFacts=facts))
+        pod = {**bodies.pod(said, uid=name), "metadata": {"name": name, "labels": labels(name), "uid": name}}
+        key = JOBS.kind, f"{name}-1"
+        case.world.saw_pod(case.server._store((PODS.kind, name), pod), gone=False)
+        job = {**case.server.held[key], "status": {"conditions": [bodies.COMPLETE]}}
+        case.world.put(JOBS, case.server._store(key, job))
+    case.look(60)
+    told = [case.server.held[PROBES.kind, probe_name(spec)]["status"] for spec in specs]
+    assert [t["attempts"][-1]["reason"] for t in told] == ["Completed", "Completed", "RevisionMismatch"]
+    assert [(t.get("report") or {}).get("modelCommit") for t in told] == ["a" * 40, "a" * 40, None]
 
 
 def test_a_pod_whose_start_its_watch_does_not_show_is_found_where_the_job_counts_ready_ones():
