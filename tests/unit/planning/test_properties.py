@@ -27,27 +27,26 @@ GOALS: dict[str, dict[str, Any]] = {
     "weighted": {"goal": "Weighted", "pointValue": "0.5"},
 }
 GOAL = st.sampled_from(sorted(GOALS))
-SEED = st.integers(0, 1)
 CENTS = st.integers(1, 100_000)
 
 
 @cache
-def measured(seed: int) -> tuple[ProbeRecord, ...]:
+def measured() -> tuple[ProbeRecord, ...]:
     """What a plan has measured at its end, on a CPU."""
-    return tuple(drive(tiny(objective=GOALS["quality"]), make_prices(), World(seed=seed)).records)
+    return tuple(drive(tiny(objective=GOALS["quality"]), make_prices(), World(seed=1)).records)
 
 
 def prices_of(**cents: int) -> PriceList:
     return make_prices(**{name: f"{c / 100:.2f}" for name, c in cents.items()})
 
 
-@settings(max_examples=8, deadline=None)
-@given(GOAL, SEED, CENTS, st.integers(1, 100))
-def test_an_accelerator_that_nobody_would_take_changes_nothing(goal: str, seed: int, dear: int, cpu: int) -> None:
+@settings(max_examples=6, deadline=None)
+@given(GOAL, CENTS, st.integers(1, 100))
+def test_an_accelerator_that_nobody_would_take_changes_nothing(goal: str, dear: int, cpu: int) -> None:
     """An L4 is some hundred times as fast as a CPU: from 500 USD an hour on its every candidate costs more."""
     prices = prices_of(cpu=cpu, l4=50_000 + dear)
     alone, beside = (
-        advance(tiny(objective=GOALS[goal], accelerators=[{"name": n} for n in names]), measured(seed), prices)
+        advance(tiny(objective=GOALS[goal], accelerators=[{"name": n} for n in names]), measured(), prices)
         for names in (["cpu"], ["cpu", "l4"])
     )
     dominated = [r for r in beside.rows if r.accelerator == "l4"]
@@ -60,12 +59,12 @@ def test_an_accelerator_that_nobody_would_take_changes_nothing(goal: str, seed: 
     assert beside.status.frontier == alone.status.frontier
 
 
-@settings(max_examples=8, deadline=None)
-@given(GOAL, SEED, CENTS, CENTS, st.integers(1, 10_000))
-def test_a_higher_price_makes_nothing_more_attractive(goal: str, seed: int, cpu: int, l4: int, more: int) -> None:
+@settings(max_examples=6, deadline=None)
+@given(GOAL, CENTS, CENTS, st.integers(1, 10_000))
+def test_a_higher_price_makes_nothing_more_attractive(goal: str, cpu: int, l4: int, more: int) -> None:
     plan = tiny(objective=GOALS[goal] | {"maxTotalCost": "20"}, accelerators=[{"name": "cpu"}, {"name": "l4"}])
-    before = advance(plan, measured(seed), prices_of(cpu=cpu, l4=l4))
-    after = advance(plan, measured(seed), prices_of(cpu=cpu, l4=l4 + more))
+    before = advance(plan, measured(), prices_of(cpu=cpu, l4=l4))
+    after = advance(plan, measured(), prices_of(cpu=cpu, l4=l4 + more))
     for then, now in zip(before.rows, after.rows, strict=True):
         assert then.total_cost is not None and now.total_cost is not None and then.quality == now.quality
         if then.accelerator == "l4":
@@ -84,7 +83,7 @@ TOLD = "import pickle, sys; from orrery.planning.advance import advance; print(a
 def test_two_processes_write_the_same_bytes() -> None:
     """The order of sets of strings differs between processes, unless PYTHONHASHSEED fixes it."""
     plan = tiny(objective=GOALS["weighted"], accelerators=[{"name": "cpu"}, {"name": "l4"}])
-    asked = plan, measured(1)[:1], prices_of(cpu=5, l4=80)
+    asked = plan, measured()[:1], prices_of(cpu=5, l4=80)
     step = advance(*asked)
     assert step.start and step.status.recommendation is not None, "a step in the middle, with evidence"
     told = subprocess.run(
