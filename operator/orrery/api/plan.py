@@ -116,7 +116,8 @@ class Workload(ApiModel):
         None, description="Relative traffic of the day's 24 hours; even by default."
     )
     burst_factor: Annotated[int, Field(strict=True, ge=1, le=100)] = Field(
-        1, description="Busiest minutes' rate over their hour's mean; measure it, since real traffic is bursty (BurstGPT)."
+        1,
+        description="Busiest minutes' rate over their hour's mean; measure it, since real traffic is bursty (BurstGPT).",
     )
     batch_size: Annotated[int, Field(strict=True, ge=1, le=1024)] = Field(
         1, description="Requests whose answers are generated together."

@@ -105,7 +105,9 @@ def diff(
 
     before, after = _one(old), _one(new)
     changes = price_changes(before, after)
-    answers = [(folder, _redecide(folder, before, after)) for folder in (folder_of(given, None) for given in states or [])]
+    answers = [
+        (folder, _redecide(folder, before, after)) for folder in (folder_of(given, None) for given in states or [])
+    ]
     changed = [(folder, answer) for folder, answer in answers if answer.changed]
     money = [f"old {before.spec.currency}", f"new {after.spec.currency}", "percent"]
 

@@ -52,7 +52,9 @@ class Fleet:
         """What the mix comes to, or why there is none."""
         if self.mix is None:
             return f"no mix: {self.problem}"
-        bought = " and ".join(f"{n} {name}" for n, name in zip(self.mix.replicas, self.kinds, strict=True) if n) or "nothing"
+        bought = (
+            " and ".join(f"{n} {name}" for n, name in zip(self.mix.replicas, self.kinds, strict=True) if n) or "nothing"
+        )
         hourly, days = self.mix.price_per_hour, spec.workload.horizon_days
         return (
             f"{bought} at {amount(hourly)} {currency} an hour, {amount(hourly * 24 * days)} {currency} over {days} days of "
