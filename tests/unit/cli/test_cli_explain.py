@@ -45,8 +45,9 @@ def test_words_that_name_none_are_answered_with_names(state: Path, capsys: pytes
 
 
 def test_everything_names_the_break_even_and_the_work_beside_the_money(
-    state: Path, capsys: pytest.CaptureFixture[str]
+    state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # on a narrow terminal columns go below their rows
     assert explain(state, None, None, Output.JSON) == 0
     found = json.loads(capsys.readouterr().out)["breakEven"]
     assert {found["early"].split("/")[1][:4], found["late"].split("/")[1][:4]} == {"zero", "lora"}
