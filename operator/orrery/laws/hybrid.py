@@ -7,7 +7,7 @@ On the link scale, for each candidate::
 ``overlap`` is the share of what demonstrations teach that tuning has taught already. ``disturbance`` is what a longer prompt
 than those of the training costs the tuned model, whatever it teaches; it is counted towards the worse end of the metric. Both
 are common to the candidates of one call (one model on one task), so one joint measurement speaks for all of them.
-No paper in METHODS gives this form; it is the simplest that joins known parts and can say that demonstrations hurt.
+No paper we know of gives this form; it is the simplest that joins known parts and can say that demonstrations hurt.
 """
 
 from __future__ import annotations
