@@ -234,9 +234,8 @@ class Operator:
             selector = MANAGED if resource is JOBS else None
             namespace = self.namespace if resource.namespaced else None
             before, listed = self.world.keys(resource), set()
-            for body in self.server.list(
-                resource, namespace, selector
-            ):  # page by page: all of them would fill the memory
+            # page by page: all of them would fill the memory
+            for body in self.server.list(resource, namespace, selector, gently=not first):
                 listed.add(key_of(body))
                 self._correct(resource, body, self.world.put, first)
             for key in before:

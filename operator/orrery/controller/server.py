@@ -26,6 +26,8 @@ Object = dict[str, Any]
 TIMEOUT = (5, 10)
 #: Objects of a page of a list: parsed, one takes some sixty kilobytes.
 _PAGE = 100
+#: A gentle list rests three times as long as a page took, but not so long that its snapshot (five minutes) could expire.
+_REST, _LONGEST_REST = 3.0, 0.1
 #: A token is read again this often.
 _RENEW_SECONDS = 5.0
 
@@ -124,19 +126,28 @@ class Server:
         """One object; raises NotFound."""
         return self._call("GET", resource, resource.url(namespace, name))
 
-    def list(self, resource: Resource, namespace: str | None, selector: str | None = None) -> Iterator[Object]:
-        """All objects, page by page; ``namespace`` None lists every namespace."""
+    def list(
+        self, resource: Resource, namespace: str | None, selector: str | None = None, *, gently: bool = False
+    ) -> Iterator[Object]:
+        """All objects, page by page; ``namespace`` None lists every namespace.
+
+        ``gently`` rests between pages, so that a list of tens of thousands leaves the API server to those who wait for it.
+        """
         query = {"limit": str(_PAGE)}
         if selector:
             query["labelSelector"] = selector
         while True:
+            begun = time.monotonic()
             page = self._call("GET", resource, resource.url(namespace), query=query)
+            took = time.monotonic() - begun
             for item in page.get("items") or []:
                 item.setdefault("kind", resource.kind)
                 yield item
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return
+            if gently:
+                time.sleep(min(_REST * took, _LONGEST_REST))
             query = {**query, "continue": token}
 
     def create(self, resource: Resource, body: Object) -> Object:

@@ -25,7 +25,9 @@ class ListServer:
         self.plans: list[Object] = []
         self.meanwhile: Any = lambda: None
 
-    def list(self, resource: Resource, namespace: str | None, selector: str | None = None) -> Iterator[Object]:
+    def list(
+        self, resource: Resource, namespace: str | None, selector: str | None = None, *, gently: bool = False
+    ) -> Iterator[Object]:
         if resource is PLANS:
             yield from self.plans
             self.meanwhile()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,6 +91,20 @@ def test_pages_are_followed_and_selectors_escaped(server: Server, http: Answerin
     first, second = (path for _, path, _, _ in http.asked)
     assert first.endswith("/adaptationplans?limit=100&labelSelector=a%3Db%2Cc%2Fd%3De")
     assert second == f"{first}&continue=next%2Fpage"
+
+
+def test_a_gentle_list_rests_between_its_pages_and_no_other_does(
+    server: Server, http: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    ticks = iter(range(100))  # each look at the clock is a hundredth of a second after the last
+    clock = SimpleNamespace(sleep=rests.append, monotonic=lambda: next(ticks) / 100)
+    monkeypatch.setattr(module, "time", clock)
+    http.answer = json.dumps({"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "a"}}]}).encode()
+    hasty, gentle = server.list(PLANS, "ns"), server.list(PLANS, "ns", gently=True)
+    assert [next(hasty)["metadata"]["name"] for _ in range(3)] == ["a"] * 3 and rests == []
+    assert [next(gentle)["metadata"]["name"] for _ in range(3)] == ["a"] * 3
+    assert len(rests) == 2 and all(0.03 <= rest <= 0.1 for rest in rests)
 
 
 @pytest.mark.parametrize(
