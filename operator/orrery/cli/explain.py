@@ -36,7 +36,7 @@ from orrery.cli.screen import (
 from orrery.costs.forecast import requests_over_horizon
 from orrery.local.publish import ordered, row_line
 from orrery.planning.fleet import fleet_of_answer
-from orrery.planning.reasons import amount
+from orrery.planning.reasons import amount, chance
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.break_even import as_document, compare, cost_lines, sentences
 
@@ -131,7 +131,7 @@ def _one(row: ResultRow, records: list[ProbeRecord], currency: str) -> Group:
         ("why", row.reason),
         ("configuration", configuration(row.configuration)),
         ("quality", f"{quality(q.median, q.lower, q.upper)}, {basis}" if q else "not forecast"),
-        ("meets objective", f"with probability {row.feasible_probability:.2f}"),
+        ("meets objective", f"with {chance(row.feasible_probability)}"),
         ("adaptation", f"{cost(row.adaptation_cost)} {currency}, {operations(row.adaptation_flops)}"),
         ("serving", f"{cost(row.serving_cost)} {currency}, {operations(row.serving_flops)}"),
         ("total", f"{cost(row.total_cost)} {currency}"),

@@ -22,7 +22,7 @@ from orrery.api import yamltext
 from orrery.api.quantities import Interval
 from orrery.api.status import Choice, Confirmation, CostForecast, PlanStatus, Spend
 from orrery.cli.options import Output
-from orrery.planning.reasons import amount
+from orrery.planning.reasons import amount, chance
 
 #: Width of tables that go to a file or a pipe.
 PLAIN_WIDTH = 180
@@ -180,7 +180,7 @@ def answer(title: str, status: PlanStatus, horizon_days: int, budget: str, messa
     if best is not None:
         c, q = best.cost, best.quality
         basis = "measured in full" if best.measured else "forecast"
-        sure = f", meets the objective with probability {float(best.confidence):.2f}"
+        sure = f", meets the objective with {chance(float(best.confidence))}"
         lines = [
             ("recommended", f"{name_of(best)} on {best.accelerator}"),
             ("configuration", configuration((p.name, p.value) for p in best.configuration)),

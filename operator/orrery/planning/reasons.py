@@ -24,6 +24,17 @@ def amount(value: float) -> str:
     return f"{value:.2g}" if abs(value) >= 1e-4 else f"{value:.1e}"
 
 
+def chance(probability: float) -> str:
+    """A probability for a sentence: a forecast is neither certain nor impossible.
+
+    >>> chance(0.974), chance(0.9981), chance(0.0004)
+    ('97%', '>99%', '<1%')
+    """
+    if probability >= 0.995:
+        return ">99%"
+    return "<1%" if probability < 0.005 else f"{probability:.0%}"
+
+
 def quality_text(metric: Metric, value: float) -> str:
     """Quality for a sentence: three decimals.
 
@@ -84,7 +95,9 @@ class Reasons:
         asked = float(self.objective.confidence)
         constraints = self._constraints()
         held = (
-            f"; {constraints} holds with {self.decision.probability[i]:.0%}, {asked:.0%} asked" if constraints else ""
+            f"; {constraints} holds with {chance(self.decision.probability[i])}, {asked:.0%} asked"
+            if constraints
+            else ""
         )
         best = {
             Goal.MINIMIZE_COST: "cheapest that meets the objective",
@@ -113,7 +126,7 @@ class Reasons:
         if o.min_quality is not None and self.reaches[i] < asked:
             lower, upper = (float(v[i]) for v in self.bounds)
             parts.append(
-                f"meets {o.min_quality} with {self.reaches[i]:.0%}, {asked:.0%} asked "
+                f"meets {o.min_quality} with {chance(self.reaches[i])}, {asked:.0%} asked "
                 f"(quality {quality_text(self.metric, float(self.median[i]))}, {lower:.3f} to {upper:.3f})"
             )
         if o.max_total_cost is not None and self.cost[i] > float(o.max_total_cost):
@@ -125,7 +138,7 @@ class Reasons:
         if o.max_latency_milliseconds is not None and milliseconds > o.max_latency_milliseconds:
             parts.append(f"answers in {milliseconds:,.0f} ms, {o.max_latency_milliseconds} allowed")
         if not parts:
-            parts.append(f"meets all constraints with {self.decision.probability[i]:.0%}, {asked:.0%} asked")
+            parts.append(f"meets all constraints with {chance(self.decision.probability[i])}, {asked:.0%} asked")
         return "; ".join(parts)
 
     def _compared(self, i: int, reference: int) -> str:

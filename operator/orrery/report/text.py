@@ -12,7 +12,7 @@ from orrery.api.pricelist import PriceList
 from orrery.api.status import PlanStatus, Recommendation
 from orrery.costs.prices import OLD_AFTER_DAYS
 from orrery.planning.fleet import Fleet
-from orrery.planning.reasons import amount
+from orrery.planning.reasons import amount, chance
 from orrery.planning.types import ProbeRecord, ResultRow
 from orrery.report.break_even import BreakEven, sentences, words
 from orrery.report.data import flops
@@ -37,7 +37,7 @@ def answer(plan: AdaptationPlan, status: PlanStatus, currency: str) -> str:
         return f'<p class="answer">{said}.</p><p>{escape(ready)}</p>'
     q, c = best.quality, best.cost
     set_up = ", ".join(f"{p.name} {p.value}" for p in best.configuration)
-    sure = f"{float(best.confidence):.0%}"
+    sure = chance(float(best.confidence))
     lead = "Use" if status.phase == "Answered" else "So far: use"
     sentence = (
         f"{lead} <b>{short(best.model)}</b> with <b>{short(best.strategy)}</b>"

@@ -80,7 +80,7 @@ def test_the_answer_tells_choice_quality_cost_spend_and_why_the_rival_lost():
         "shop/tickets Answered",
         "minilm / lora on cpu",
         "rank 8",
-        "0.931 (0.902 to 0.955), forecast, meets the objective with probability 0.97",
+        "0.931 (0.902 to 0.955), forecast, meets the objective with 97%",
         "1.60 USD (1.10 to 2.40): 0.002 to adapt, 1.60 to serve 365 days",
         "32.5 accelerator-hours, 1.2e+15 FLOPs: 3.0e+12 FLOPs to adapt, 1.2e+15 FLOPs to serve",
         "4.7e-06 USD per right answer",

@@ -68,9 +68,9 @@ def test_the_cheapest_that_is_surely_good_enough() -> None:
     why = reasons(o, c, d)
     assert why.rejected_because(3) == "costs 3.20 USD more for 5.0 points"
     assert why.rejected_because(1).startswith("meets 0.8 with 74%, 90% asked (quality 0.810, ")
-    assert why.rejected_because(0).startswith("meets 0.8 with 0%, 90% asked")
+    assert why.rejected_because(0).startswith("meets 0.8 with <1%, 90% asked")
     assert why.why_chosen(2) == (
-        "cheapest that meets the objective: quality 0.880 (forecast) for 5.00 USD; quality >= 0.8 holds with 100%, 90% asked"
+        "cheapest that meets the objective: quality 0.880 (forecast) for 5.00 USD; quality >= 0.8 holds with >99%, 90% asked"
     )
 
 
