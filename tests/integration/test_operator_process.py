@@ -205,16 +205,16 @@ def test_liveness_fails_when_the_watches_are_dead_and_plans_go_on_all_the_same(
         frozen = time.monotonic()
         space.apply(plan("after", prices="shared", models=("ok", "ok")))
         space.answered("after", 120)  # by its lists
-        sick = until(lambda: _sick(operator), 90)
+        until(lambda: _sick(operator), 90)
         assert time.monotonic() - frozen > 20
-        assert any(p.startswith("the watch of Adaptation") for p in sick["problems"]), sick
         assert operator.process is not None and operator.process.poll() is None
         assert sum(v for k, v in operator.metrics().items() if k.startswith("orrery_watch_missed_changes_total")) > 0
 
 
-def _sick(operator: Operator) -> dict[str, Any] | None:
+def _sick(operator: Operator) -> bool:
+    """Whether it says which watch is dead: the first whose debt is due, or the only ones that the proxy held at that moment."""
     found = operator.health()
-    return found if found.get("code") == 503 and any("watch" in p for p in found["problems"]) else None
+    return found.get("code") == 503 and any(p.startswith("the watch of ") for p in found["problems"])
 
 
 @pytest.fixture
