@@ -6,7 +6,6 @@ decimal strings. Parsing happens once, here; past this door nothing is a bare st
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from decimal import Context, Decimal
@@ -47,13 +46,20 @@ def on_wire(info: ValidationInfo) -> bool:
     return bool(info.context and info.context.get("wire"))
 
 
+def _allowed(text: str, pattern: str, example: str) -> str:
+    """The text itself where it only lacks its quotes: nobody is told to write what is refused next."""
+    return text if re.fullmatch(pattern, text) else example
+
+
 def _decimal(value: Any, info: ValidationInfo, pattern: str, example: str) -> Decimal:
     if isinstance(value, float):
-        hint = f"'{value!r}'" if math.isfinite(value) else f"'{example}'"
-        raise ValueError(f"is the float {value!r}: write a decimal string such as {hint} in quotes")
+        hint = _allowed(repr(value), pattern, example)
+        raise ValueError(f"is the float {value!r}: write a decimal string such as '{hint}' in quotes")
     if isinstance(value, bool):
         raise ValueError(f"is {str(value).lower()}: write a decimal string such as '{example}' in quotes")
     if isinstance(value, int) and on_wire(info):
+        if not re.fullmatch(pattern, str(value)):
+            raise ValueError(f"is the number {value}: write a decimal string such as '{example}' in quotes")
         raise ValueError(f"is the number {value}: write it in quotes, '{value}'")
     if not isinstance(value, (int, str, Decimal)):
         raise ValueError(f"is {value!r}: write a decimal string such as '{example}' in quotes")

@@ -6,8 +6,7 @@ forms together into a finite mixture of linear-Gaussian models whose evidence is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -116,17 +115,6 @@ class ShotsPrior:
     def _check_length(self, name: str, size: int) -> None:
         if len(getattr(self, name)) != size:
             raise ValueError(f"{name} has {len(getattr(self, name))} entries: give {size}")
-
-    def with_forms(self, **weights: float) -> Self:
-        """The prior with other form probabilities; a form that is not named gets none.
-
-        >>> ShotsPrior().with_forms(exponential=1.0).component_weights[:3]
-        (0.0, 0.2, 0.2)
-        """
-        names = {form.replace("-", "_"): form for form in FORMS}
-        if unknown := set(weights) - set(names):
-            raise ValueError(f"form {sorted(unknown)[0]!r} is unknown: give one of {', '.join(names)}")
-        return replace(self, component_weights=_spread_over_components(tuple(weights.get(n, 0.0) for n in names)))
 
 
 def _fast(form: int, speed: float) -> float:

@@ -132,6 +132,18 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
         "spec.budget.maxProbeCost is the float 2.5: write a decimal string such as '2.5' in quotes",
         "schema",
     ),
+    (
+        "spec.budget.maxProbeCost",
+        -0.5,
+        "spec.budget.maxProbeCost is the float -0.5: write a decimal string such as '2.50' in quotes",
+        "schema",
+    ),
+    (
+        "spec.budget.maxProbeCost",
+        -5,
+        "spec.budget.maxProbeCost is the number -5: write a decimal string such as '2.50' in quotes",
+        "schema",
+    ),
     ("spec.budget.maxProbeCost", 5, "spec.budget.maxProbeCost is the number 5: write it in quotes, '5'", "schema"),
     (
         "spec.budget.maxProbeCost",

@@ -245,12 +245,11 @@ def test_a_prior_that_cannot_be_is_refused() -> None:
         shots.ShotsPrior(component_weights=(0.5, 0.5))
     with pytest.raises(ValueError, match="gain_sd is"):
         shots.ShotsPrior(gain_sd=(0.1, 0.0, 1.0, 1.0, 1.0))
-    with pytest.raises(ValueError, match="form 'spline' is unknown: give one of constant, exponential"):
-        shots.ShotsPrior().with_forms(spline=1.0)
 
 
-def test_forms_can_be_named_alone_and_the_others_then_get_nothing() -> None:
-    prior = shots.ShotsPrior().with_forms(constant=1.0)
+def test_a_form_can_stand_alone_and_the_others_then_get_nothing() -> None:
+    alone = tuple(float(form == 0) for form, *_ in COMPONENTS)
+    prior = shots.ShotsPrior(component_weights=tuple(w / sum(alone) for w in alone))
     post = shots.fit([0, 1], [[0.3, 0.5]], items=100, chance=0.25, prior=prior)
     assert post.weights[0].tolist() == pytest.approx([1, 0, 0, 0, 0])
     assert np.isfinite(post.predict([32]).mean).all()
