@@ -1,4 +1,4 @@
-"""The tiny models, each made once."""
+"""The tiny models, each made once, and the data they are shown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.models.tiny_models import save_tiny
+from tests.unit.probes.tasks import pairs, write_jsonl
 
 Maker = Callable[..., Path]
 
@@ -25,3 +26,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Maker:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty labelled texts."""
+    return write_jsonl(tmp_path_factory.mktemp("data") / "data.jsonl", pairs(30))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from orrery.api.pricelist import PriceList
 from orrery.planning.advance import advance
 from orrery.planning.types import ProbeRecord
-from tests.unit.planning.test_advance import tiny
+from tests.unit.planning.plans import tiny
 from tests.unit.planning.world import World, drive, make_prices
 
 pytestmark = pytest.mark.unit
