@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from orrery.api.base import (
     API_VERSION,
@@ -27,6 +27,7 @@ from orrery.api.base import (
     StatusModel,
     Text,
     Timestamp,
+    refusal,
 )
 from orrery.api.models import Model, Precision
 from orrery.api.plan import GridValue
@@ -40,16 +41,29 @@ class Method(StrEnum):
     DIRECT = "Direct"  #: the strategy itself, at the trial's fidelity
     PROXY = "Proxy"  #: a light head on frozen embeddings stands in for fine-tuning (COSMOS, arXiv 2505.01449)
     KERNEL = "Kernel"  #: empirical neural tangent kernel (LENSLLM, arXiv 2505.03793)
+    EARLY = "Early"  #: the first steps of a training and their train loss, nothing scored (arXiv 2412.13337)
 
 
 class Fidelity(ApiModel):
     """How much of the real thing is done."""
 
-    method: Method = Field(Method.DIRECT, description="Direct, Proxy or Kernel.")
+    method: Method = Field(Method.DIRECT, description="Direct, Proxy, Kernel or Early.")
     training_examples: Count = Field(
         0, description="Examples trained on or, for in-context learning, drawn from; 0: all or none."
     )
     evaluation_items: PositiveCount = Field(description="Items scored.")
+    schedule_percent: Annotated[int, Field(strict=True, ge=1, le=99)] | None = Field(
+        None, description="Method Early: share of the training's steps after which it is stopped, in percent."
+    )
+
+    @model_validator(mode="after")
+    def _stopped_early(self) -> Self:
+        if (self.method is Method.EARLY) != (self.schedule_percent is not None):
+            raise refusal(
+                "schedulePercent",
+                f"is {self.schedule_percent} with method {self.method}: write it with method Early, such as 10, and only there",
+            )
+        return self
 
 
 class Parameter(ApiModel):

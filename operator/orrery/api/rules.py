@@ -14,7 +14,7 @@ from orrery.api.adaptation_budget import AdaptationBudgetSpec
 from orrery.api.base import ApiModel
 from orrery.api.plan import Confirm, Objective, PlanSpec, Probing
 from orrery.api.pricelist import CURRENCIES, PriceListSpec
-from orrery.api.probe import ProbeSpec
+from orrery.api.probe import Fidelity, ProbeSpec
 from orrery.api.sources import DataSource, ModelSource, VolumeSource
 from orrery.api.task import Metric, Task, Template
 
@@ -68,6 +68,13 @@ RULES: dict[type, tuple[Rule, ...]] = {
             "self.example.indexOf('{input}') == self.example.lastIndexOf('{input}')",
             "write the placeholder {input} exactly once, such as 'Question: {input} Answer:'",
             ".example",
+        ),
+    ),
+    Fidelity: (
+        Rule(
+            "(self.method == 'Early') == has(self.schedulePercent)",
+            "write schedulePercent with method Early, such as 10, and leave it out with any other",
+            ".schedulePercent",
         ),
     ),
     Task: (

@@ -185,8 +185,13 @@ def _plausible(report: Report, spec: ProbeSpec, seconds: float | None) -> None:
     """The numbers can be true."""
     fidelity = {trial.name: trial.fidelity for trial in spec.trials}
     for result in report.trials:
-        # A kernel says how the model will learn, and evaluates nothing.
-        scored = result.outcome is Outcome.MEASURED and fidelity[result.name].method is not Method.KERNEL
+        # A kernel says how the model will learn, the first steps how it begins to: both evaluate nothing.
+        method = fidelity[result.name].method
+        scored = result.outcome is Outcome.MEASURED and method not in (Method.KERNEL, Method.EARLY)
+        if method is Method.EARLY and result.outcome is Outcome.MEASURED and not result.train_loss:
+            raise _RefusalError("ReportInvalid", f"the trial '{result.name}' is Measured without a train loss")
+        if any(loss < 0 for loss in result.train_loss):
+            raise _RefusalError("ReportImplausible", f"the trial '{result.name}' reports a train loss below zero")
         if scored and (result.score is None or result.items < 1):
             raise _RefusalError("ReportInvalid", f"the trial '{result.name}' is Measured without a score or items")
         if result.score is not None and spec.task.metric.bounded and not 0 <= result.score <= 1:

@@ -77,6 +77,8 @@ def encode(report: Report) -> bytes:
         for i in order:
             if over <= 0:
                 break
+            if fields == ("trainLoss",) and "score" not in trials[i]:
+                continue  # of a training that was stopped early, it is the answer
             trials[i] = {key: value for key, value in trials[i].items() if key not in fields}
             smaller = len(_json(trials[i])) + 1
             over -= sizes[i] - smaller

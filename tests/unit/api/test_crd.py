@@ -218,7 +218,7 @@ def test_every_rule_is_broken_by_some_bad_plan() -> None:
     # Two sources are refused by maxProperties before the rule; these need an instance of their own.
     sources = {text for text in {r.message for rules in RULES.values() for r in rules} if "exactly one of" in text}
     local = {text for text in {r.message for rules in RULES.values() for r in rules} if text.startswith("local works")}
-    probe = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "ProbeSpec")]}
+    probe = {rule.message for c in RULES if c.__name__ in ("ProbeSpec", "Fidelity") for rule in RULES[c]}
     budget = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "AdaptationBudgetSpec")]}
     prices = {rule.message for rule in RULES[next(c for c in RULES if c.__name__ == "PriceListSpec")]}
     assert broken == {r.message for rules in RULES.values() for r in rules} - sources - local - probe - budget - prices
@@ -255,6 +255,16 @@ def test_a_probe_never_changes() -> None:
     )
     assert rule_holds(rule["rule"], spec, spec)
     assert not rule_holds(rule["rule"], other, spec)
+
+
+def test_a_training_that_is_stopped_early_says_when_and_no_other() -> None:
+    early = changed(PROBE, "spec.trials.0.fidelity.method", "Early")
+    for probe in (early, changed(PROBE, "spec.trials.0.fidelity.schedulePercent", 10)):
+        assert "rule" in problems(SCHEMAS["AdaptationProbe"], probe)
+        with pytest.raises(ManifestError, match=r"schedulePercent is .*: write it with method Early, such as 10, and"):
+            parse(probe)
+    both = changed(early, "spec.trials.0.fidelity.schedulePercent", 10)
+    assert not problems(SCHEMAS["AdaptationProbe"], both) and parse(both)
 
 
 @settings(max_examples=25, deadline=None)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.probes.evaluation import Evaluation, evaluate
 from orrery.probes.finetune import adapters, causal, encoder
 from orrery.probes.finetune.answers import judge
-from orrery.probes.finetune.loop import Losses, MasterAdamW, batches, fit
+from orrery.probes.finetune.loop import LOSS_POINTS, Losses, MasterAdamW, batches, fit
 from orrery.probes.finetune.settings import Settings, parse_settings
 from orrery.probes.finetune.subset import nested_order
 from orrery.probes.likelihood import Meter
@@ -60,13 +61,13 @@ class Trained:
     predict: Callable[[Sequence[Example]], Evaluation] | None = None  #: an encoder's answers
     head: nn.Linear | None = None  #: an encoder's classification head
 
-    def fields(self) -> dict[str, Any]:
-        """The training's part of a ``TrialResult``."""
+    def fields(self, loss_points: int = LOSS_POINTS) -> dict[str, Any]:
+        """The training's part of a ``TrialResult``, with at most so many train losses."""
         return {
             "train_seconds": number(self.seconds),
             "train_tokens": self.tokens,
             "train_flops": number(self.flops),
-            "train_loss": [number(float(f"{loss:.4g}")) for loss in self.losses.shares()],
+            "train_loss": [number(float(f"{loss:.4g}")) for loss in self.losses.shares(loss_points)],
         }
 
 
@@ -87,8 +88,10 @@ def refuse(session: Session) -> None:
 
 
 @contextmanager
-def tuned(session: Session, kind: Kind, settings: Settings) -> Iterator[Trained]:
-    """The session's model, trained. When the context ends adapters are gone, whatever happened.
+def tuned(session: Session, kind: Kind, settings: Settings, updates: int | None = None) -> Iterator[Trained]:
+    """The session's model, trained, or stopped after ``updates`` of its schedule's steps.
+
+    When the context ends adapters are gone, whatever happened.
 
     Full fine-tuning writes to the weights themselves: the frame sees it and loads them afresh.
 
@@ -107,7 +110,7 @@ def tuned(session: Session, kind: Kind, settings: Settings) -> Iterator[Trained]
             model = dataclasses.replace(session.model, module=module)
             train = _train_encoder if model.architecture is Architecture.ENCODER else _train_causal
             with adapters.eager_attention(module):
-                trained = train(session, model, kind, settings, parameters, examples)
+                trained = train(session, model, kind, settings, parameters, examples, updates or settings.steps)
             stack.enter_context(adapters.merged(module))
             trained.seconds = time.monotonic() - start
             yield trained
@@ -159,15 +162,16 @@ def _train_causal(
     settings: Settings,
     parameters: list[nn.Parameter],
     examples: list[Example],
+    updates: int,
 ) -> Trained:
     limit = min(MAX_TOKENS, model.facts.context_length or MAX_TOKENS)
     encoded = causal.encode(model, session.spec.task, examples, limit)
     loss = causal.AnswerLoss(model.module, model.tokenizer.pad_token_id or 0, model.device)
     lengths = [len(e) for e in encoded]
     optimizer = MasterAdamW([(parameters, settings.learning_rate)], weight_decay=0.01)
-    sequence = ([encoded[i] for i in batch] for batch in batches(lengths, settings))
+    sequence = ([encoded[i] for i in batch] for batch in islice(batches(lengths, settings), updates))
     losses = fit(sequence, settings.steps, loss, optimizer)
-    flops = training_flops(model.facts, kind.training, lengths, settings.passes).sum()
+    flops = training_flops(model.facts, kind.training, lengths, settings.passes).sum() * updates / settings.steps
     return Trained(model, examples, losses, 0.0, loss.tokens, float(flops))
 
 
@@ -178,6 +182,7 @@ def _train_encoder(
     settings: Settings,
     parameters: list[nn.Parameter],
     examples: list[Example],
+    updates: int,
 ) -> Trained:
     rows = encoder.tokenize(model, [e.input for e in examples])
     index = {label: i for i, label in enumerate(session.data.labels)}
@@ -187,9 +192,10 @@ def _train_encoder(
     lengths = [len(row) for row in rows]
     groups = [(parameters, settings.learning_rate), (list(head.parameters()), settings.learning_rate * HEAD_RATE)]
     optimizer = MasterAdamW(groups, weight_decay=0.01)
-    sequence = ([(rows[i], labels[i]) for i in batch] for batch in batches(lengths, settings))
+    sequence = ([(rows[i], labels[i]) for i in batch] for batch in islice(batches(lengths, settings), updates))
     losses = fit(sequence, settings.steps, loss, optimizer)
-    flops = training_flops(model.facts, kind.training, lengths, settings.passes) + inference_flops(model.facts, lengths)
+    training = training_flops(model.facts, kind.training, lengths, settings.passes) * updates / settings.steps
+    flops = training + inference_flops(model.facts, lengths)
 
     def predict(items: Sequence[Example]) -> Evaluation:
         begun, meter = time.monotonic(), Meter()
