@@ -15,7 +15,6 @@ sixteen demonstrations, whose prompts cost four times the rest of the curve. 17 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tarfile
 import time
@@ -30,6 +29,7 @@ from orrery.probes.assets import task_rows
 from orrery.probes.data import read_task
 from orrery.probes.facts import task_facts
 from orrery.probes.locations import SourceRoots, default_cache
+from tests.benchmarks import tables
 
 KEPT = Path(__file__).parent / "measured" / "retrieved" / "curves.csv"
 #: Tasks that are made of the archive's files, read once.
@@ -169,26 +169,21 @@ def read() -> dict[str, dict[int, tuple[float, int]]]:
     """Curves measured so far: shots to (score, items)."""
     found: dict[str, dict[int, tuple[float, int]]] = {}
     if KEPT.exists():
-        with KEPT.open(newline="") as stream:
-            for row in csv.DictReader(line for line in stream if not line.startswith("#")):
-                found.setdefault(row["task"], {})[int(row["shots"])] = (float(row["score"]), int(row["items"]))
+        for row in tables.read_csv(KEPT)[1]:
+            found.setdefault(row["task"], {})[int(row["shots"])] = (float(row["score"]), int(row["items"]))
     return found
 
 
 def _write(curves: dict[str, dict[int, tuple[float, int]]]) -> None:
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    new = KEPT.with_suffix(".new")
-    with new.open("w", newline="") as stream:
-        stream.write("# python -m tests.benchmarks.measure_retrieved --archive bigbench-1.0.0.tar.gz\n")
-        out = csv.writer(stream, lineterminator="\n")
-        out.writerow(COLUMNS)
-        for name, points in sorted(curves.items()):
-            task = task_of(name)
-            facts = task_facts(task, read_task(task, roots()), neighbours=True)
-            told = (facts.chance, facts.train_examples, facts.neighbour_vote)
-            for shots, (score, items) in sorted(points.items()):
-                out.writerow((name, MODEL, shots, f"{score:.5f}", items, *told))
-    new.replace(KEPT)
+    rows: list[tuple[object, ...]] = []
+    for name, points in sorted(curves.items()):
+        task = task_of(name)
+        facts = task_facts(task, read_task(task, roots()), neighbours=True)
+        told = (facts.chance, facts.train_examples, facts.neighbour_vote)
+        rows += [(name, MODEL, shots, f"{score:.5f}", items, *told) for shots, (score, items) in sorted(points.items())]
+    tables.replace_csv(
+        KEPT, "python -m tests.benchmarks.measure_retrieved --archive bigbench-1.0.0.tar.gz", COLUMNS, rows
+    )
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ the untuned model: that score is measured once and stands in each seed's curve.
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from orrery.probes.locations import SourceRoots
 from orrery.probes.models import load, seed_everything
 from orrery.probes.retrieval import demonstrations, pool_of
 from orrery.probes.session import Example, LoadedModel, Session
+from tests.benchmarks import tables
 
 KEPT = Path(__file__).parent / "measured" / "shots" / "curves.csv"
 SHOTS = (0, 1, 2, 4, 8, 16, 32)
@@ -86,25 +86,20 @@ def read() -> dict[Curve, dict[int, tuple[float, int, float]]]:
     """Curves measured so far: shots to (score, items, chance)."""
     found: dict[Curve, dict[int, tuple[float, int, float]]] = {}
     if KEPT.exists():
-        with KEPT.open(newline="") as stream:
-            for row in csv.DictReader(line for line in stream if not line.startswith("#")):
-                curve = found.setdefault((row["task"], row["model"], int(row["seed"])), {})
-                curve[int(row["shots"])] = (float(row["score"]), int(row["items"]), float(row["chance"]))
+        for row in tables.read_csv(KEPT)[1]:
+            curve = found.setdefault((row["task"], row["model"], int(row["seed"])), {})
+            curve[int(row["shots"])] = (float(row["score"]), int(row["items"]), float(row["chance"]))
     return found
 
 
 def write(curves: dict[Curve, dict[int, tuple[float, int, float]]]) -> None:
-    """Replace the table at once, so that an ended run leaves the last whole one."""
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    new = KEPT.with_suffix(".new")
-    with new.open("w", newline="") as stream:
-        stream.write("# python -m tests.benchmarks.measure_shots\n")
-        out = csv.writer(stream, lineterminator="\n")
-        out.writerow(COLUMNS)
-        for (task, model, seed), points in sorted(curves.items()):
-            for shots, (score, items, chance) in sorted(points.items()):
-                out.writerow((task, model, seed, shots, f"{score:.5f}", items, f"{chance:.5f}"))
-    new.replace(KEPT)
+    """Keep what was measured so far."""
+    rows = (
+        (task, model, seed, shots, f"{score:.5f}", items, f"{chance:.5f}")
+        for (task, model, seed), points in sorted(curves.items())
+        for shots, (score, items, chance) in sorted(points.items())
+    )
+    tables.replace_csv(KEPT, "python -m tests.benchmarks.measure_shots", COLUMNS, rows)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ each for ``shots0``, ``shots1`` and ``shots4``.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from orrery.api.probe import NEIGHBOURS_ASKED, TrialResult
 from orrery.laws import neighbours
 from orrery.laws import shots as shots_law
 from orrery.laws.posterior import Z90, Array, Link
-from tests.benchmarks import exhaustive, harness, measure_retrieved, shots
+from tests.benchmarks import exhaustive, harness, measure_retrieved, shots, tables
 from tests.benchmarks.grids import TASKS
 
 _BM25 = re.compile(r"in-context\(shots=(\d+),retriever=bm25,")
@@ -79,8 +78,7 @@ def _measured() -> Iterator[tuple[str, dict[float, tuple[float, int]], float, fl
             float(facts["neighbourVote"]),
             facts["trainExamples"],
         )
-    with measure_retrieved.KEPT.open(newline="") as stream:
-        rows = list(csv.DictReader(line for line in stream if not line.startswith("#")))
+    _, rows = tables.read_csv(measure_retrieved.KEPT)
     for task in sorted({row["task"] for row in rows}):
         mine = [row for row in rows if row["task"] == task]
         curve = {float(row["shots"]): (float(row["score"]), int(row["items"])) for row in mine}

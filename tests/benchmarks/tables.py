@@ -1,10 +1,11 @@
-"""Csv files as people write them: one way to open them and one way to read a number."""
+"""Csv files, as people write them and as benchmarks keep them: one way to open, to read a number, to write."""
 
 from __future__ import annotations
 
 import csv
 import math
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -26,6 +27,18 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     columns = [name.strip() for name in table[0]] if table else []
     rows = [{c: v.strip() for c, v in zip(columns, row, strict=False)} for row in table[1:]]
     return columns, [{c: row.get(c, "") for c in columns} for row in rows]
+
+
+def replace_csv(path: Path, command: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table under the command that makes it, at once: a run that is ended leaves the last whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    with new.open("w", newline="", encoding="utf-8") as stream:
+        stream.write(f"# {command}\n")
+        out = csv.writer(stream, lineterminator="\n")
+        out.writerow(columns)
+        out.writerows(rows)
+    new.replace(path)
 
 
 def number(text: str | None) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from orrery.laws import rectified as law
 from orrery.laws.posterior import Link
-from tests.benchmarks import early_pick, harness, rectified, speed
+from tests.benchmarks import early_pick, harness, rectified, speed, tables
 from tests.benchmarks.curves import read_tasks
 
 pytestmark = pytest.mark.unit
@@ -37,6 +37,16 @@ def test_result_is_the_common_form(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["summary"] == {"value": 1.5} and found["seeds"] == [7]
     assert found["command"].startswith("python -m tests.benchmarks.example")
     assert "cells" in capsys.readouterr().out
+
+
+def test_a_kept_table_is_read_as_it_was_written_and_is_replaced_whole(tmp_path: Path) -> None:
+    kept = tmp_path / "new" / "kept.csv"
+    for rows in ([("a,b", 1, "0.50000"), ("c", 2, "")], [("d", 3, "1.00000")]):
+        tables.replace_csv(kept, "python -m made", ("task", "shots", "score"), rows)
+        columns, found = tables.read_csv(kept)
+        assert columns == ["task", "shots", "score"]
+        assert [(r["task"], int(r["shots"]), r["score"]) for r in found] == rows
+        assert kept.read_text().splitlines()[0] == "# python -m made" and list(kept.parent.iterdir()) == [kept]
 
 
 def test_rectified_scores_ours_and_every_baseline(tmp_path: Path) -> None:
