@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from orrery.api.machines import Accelerator
 from orrery.api.models import ModelFacts
 from orrery.api.plan import Workload
-from orrery.api.pricelist import PriceList
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.forecast import forecast_costs
@@ -20,12 +19,10 @@ from orrery.costs.serving import serve
 from orrery.costs.throughput import Observation, Throughput, WorkKind
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
+from tests.unit.costs.facts import LLAMA_8B, price_list
 
 pytestmark = pytest.mark.unit
 
-LLAMA_8B = ModelFacts(
-    parameters=8_030_000_000, layers=32, hidden_size=4096, heads=32, kv_heads=8, vocabulary_size=128_256
-)
 SMALL = ModelFacts(parameters=135_000_000, layers=30, hidden_size=576, heads=9, kv_heads=3, vocabulary_size=49_152)
 GPU = describe(Accelerator(name="h100"))
 CPU = describe(Accelerator(name="cpu"))
@@ -78,31 +75,13 @@ def test_garbage_observations_say_nothing():
     assert Throughput.fit(bad).keys == ()
 
 
-def _list(**prices: str) -> Prices:
-    return Prices(
-        PriceList.model_validate(
-            {
-                "apiVersion": "orrery.dev/v1alpha1",
-                "kind": "PriceList",
-                "metadata": {"name": "list"},
-                "spec": {
-                    "currency": "USD",
-                    "source": "test",
-                    "date": "2026-01-02",
-                    "accelerators": [{"name": n, "pricePerHour": p} for n, p in prices.items()],
-                },
-            }
-        )
-    )
-
-
 def test_a_missing_price_is_a_sentence_and_never_zero():
     with pytest.raises(PriceMissing, match=r"spec.accelerators\[h100\] has no OnDemand price.*lists l4 \(OnDemand\)"):
-        _list(l4="0.70").per_second(Accelerator(name="h100"))
+        Prices(price_list(l4="0.70")).per_second(Accelerator(name="h100"))
 
 
 def test_the_price_of_a_probe_counts_all_its_accelerators():
-    assert _list(h100="2.50").per_hour(Accelerator(name="h100", count=4)) == Decimal("10.00")
+    assert Prices(price_list(h100="2.50")).per_hour(Accelerator(name="h100", count=4)) == Decimal("10.00")
 
 
 def _work(prompt: list[float], adaptation: list[float]) -> Work:

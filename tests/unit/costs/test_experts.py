@@ -13,19 +13,9 @@ from orrery.costs.accelerators import describe
 from orrery.costs.batches import fine_tuning_cost, fit_batches
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.throughput import WorkKind, counted_passes, effort
+from tests.unit.costs.facts import MIXTRAL
 
 pytestmark = pytest.mark.unit
-
-MIXTRAL = ModelFacts(
-    parameters=46_702_792_704,
-    active_parameters=12_748_070_912,
-    experts=8,
-    experts_per_token=2,
-    layers=32,
-    hidden_size=4096,
-    heads=32,
-    kv_heads=8,
-)
 
 
 def _speeds(text: str) -> list[float]:

@@ -20,18 +20,10 @@ from orrery.costs.memory import (
     scoring_memory,
     training_memory,
 )
+from tests.unit.costs.facts import LLAMA_8B, MIXTRAL
 
 pytestmark = pytest.mark.unit
 
-LLAMA_8B = ModelFacts(
-    parameters=8_030_261_248,
-    layers=32,
-    hidden_size=4096,
-    heads=32,
-    kv_heads=8,
-    intermediate_size=14336,
-    vocabulary_size=128_256,
-)
 GIB = 2**30
 #: torchtune's single-GPU recipes: chunked loss; full fine-tuning updates each weight in its own backward pass with paged
 #: 8-bit states on the host, so that weights and one gradient (the largest, of the embeddings) are on the card.
@@ -161,20 +153,6 @@ def test_a_gated_feed_forward_network_is_told_by_the_parameters_it_leaves(matric
         parameters=parameters, layers=layers, hidden_size=d, heads=8, intermediate_size=ff, vocabulary_size=vocabulary
     )
     assert gated(facts) is expected
-
-
-MIXTRAL = ModelFacts(
-    parameters=46_702_792_704,
-    active_parameters=12_748_070_912,
-    experts=8,
-    experts_per_token=2,
-    layers=32,
-    hidden_size=4096,
-    heads=32,
-    kv_heads=8,
-    intermediate_size=14336,
-    vocabulary_size=32_000,
-)
 
 
 def test_a_token_leaves_the_activations_of_the_experts_it_is_sent_to():

@@ -9,7 +9,7 @@ import pytest
 from orrery.api.machines import Accelerator
 from orrery.api.models import ModelFacts, Precision
 from orrery.api.plan import Capacity, Workload
-from orrery.api.pricelist import PriceList, TokenPrice
+from orrery.api.pricelist import TokenPrice
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, training_flops
 from orrery.costs.lengths import AnswerLengths, pool
@@ -24,18 +24,10 @@ from orrery.costs.throughput import (
 )
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
+from tests.unit.costs.facts import LLAMA_8B, MIXTRAL, price_list
 
 pytestmark = pytest.mark.unit
 
-LLAMA = ModelFacts(
-    parameters=8_030_261_248,
-    layers=32,
-    hidden_size=4096,
-    heads=32,
-    kv_heads=8,
-    intermediate_size=14336,
-    vocabulary_size=128_256,
-)
 H100 = describe(Accelerator(name="h100"))
 RTX4090 = describe(Accelerator(name="rtx4090"))
 
@@ -51,19 +43,7 @@ def _seconds(value: float = 0.05) -> Posterior:
 
 
 def _served(workload: Workload, work: Work | None = None, precision: Precision | None = None):
-    return serve(work or _work(), _seconds(), LLAMA, H100, workload, precision, generated=True)
-
-
-MIXTRAL = ModelFacts(
-    parameters=46_702_792_704,
-    active_parameters=12_879_925_248,
-    experts=8,
-    experts_per_token=2,
-    layers=32,
-    hidden_size=4096,
-    heads=32,
-    kv_heads=8,
-)
+    return serve(work or _work(), _seconds(), LLAMA_8B, H100, workload, precision, generated=True)
 
 
 def test_a_batch_of_a_sparse_model_reads_more_experts():
@@ -94,8 +74,8 @@ def _decode(facts: ModelFacts, batch: int) -> float:
 def test_lengths_that_were_measured_widen_the_money_and_lengthen_the_latency():
     lengths = AnswerLengths(100.0, 20.0, (10, 50, 90, 140, 250))
     workload = Workload(requests_per_day=1000)
-    plain = serve(_work(), _seconds(), LLAMA, H100, workload, generated=True)
-    seen = serve(_work(), _seconds(), LLAMA, H100, workload, generated=True, lengths=lengths)
+    plain = serve(_work(), _seconds(), LLAMA_8B, H100, workload, generated=True)
+    seen = serve(_work(), _seconds(), LLAMA_8B, H100, workload, generated=True, lengths=lengths)
     assert seen.busy_seconds.median() == pytest.approx(plain.busy_seconds.median())  # the mean is the work's own
     assert seen.busy_seconds.sd[0] > plain.busy_seconds.sd[0]
     decode = plain.latency.median()[0] - 0.05
@@ -193,7 +173,9 @@ def test_torchtune_speeds_are_met_in_ratio_within_twenty_percent():
         (Training.ADAPTER, True),
         (Training.QUANTIZED_ADAPTER, True),
     ):
-        flops = training_flops(LLAMA, training, 2048, 2000, checkpointing=checkpointing)  # set-up is nothing beside it
+        flops = training_flops(
+            LLAMA_8B, training, 2048, 2000, checkpointing=checkpointing
+        )  # set-up is nothing beside it
         prior = Throughput.fit([]).seconds("m", RTX4090, WorkKind.of(training), flops)
         seconds[training] = float(np.exp(prior.mean))
     assert seconds[Training.FULL] / seconds[Training.ADAPTER] == pytest.approx(3083 / 1650, rel=0.20)
@@ -202,7 +184,7 @@ def test_torchtune_speeds_are_met_in_ratio_within_twenty_percent():
 
 def test_published_speeds_lie_in_the_interval_before_anything_is_measured():
     for training, speed in ((Training.FULL, 1650), (Training.ADAPTER, 3083), (Training.QUANTIZED_ADAPTER, 2413)):
-        flops = training_flops(LLAMA, training, 2048, 2000, checkpointing=True)
+        flops = training_flops(LLAMA_8B, training, 2048, 2000, checkpointing=True)
         lower, upper = (
             Throughput.fit([]).seconds("m", RTX4090, WorkKind.of(training), np.atleast_1d(flops)).interval(0.9)
         )
@@ -226,24 +208,8 @@ def test_the_interval_widens_with_the_distance_between_accelerators():
 # --- prices
 
 
-def _list(day: str = "2026-01-02", **prices: str) -> PriceList:
-    return PriceList.model_validate(
-        {
-            "apiVersion": "orrery.dev/v1alpha1",
-            "kind": "PriceList",
-            "metadata": {"name": "list"},
-            "spec": {
-                "currency": "USD",
-                "source": "test",
-                "date": day,
-                "accelerators": [{"name": n, "pricePerHour": p} for n, p in prices.items()],
-            },
-        }
-    )
-
-
 def test_old_prices_are_said_to_be_old_and_those_of_tomorrow_wrong():
-    prices = _list(l4="0.7")
+    prices = price_list(l4="0.7")
     assert age_note(prices, date(2026, 3, 1)) is None
     old = age_note(prices, date(2026, 4, 12)) or ""
     assert "more than 90 days old (2026-01-02)" in old and old == age_note(prices, date(2026, 4, 13))
@@ -256,7 +222,7 @@ def test_old_prices_are_said_to_be_old_and_those_of_tomorrow_wrong():
 
 
 def test_lists_are_compared_price_by_price():
-    changes = price_changes(_list(l4="0.70", t4="0.5"), _list(l4="0.77", h100="3"))
+    changes = price_changes(price_list(l4="0.70", t4="0.5"), price_list(l4="0.77", h100="3"))
     assert [(c.name, c.percent) for c in changes] == [
         ("h100 OnDemand", None),
         ("l4 OnDemand", pytest.approx(10.0)),
@@ -268,4 +234,4 @@ def test_a_hosted_model_without_a_price_is_a_sentence():
     with pytest.raises(
         PriceMissing, match=r"spec.models\[m\].hostedAs is 'x', which the PriceList 'list' has no token prices"
     ):
-        Prices(_list(l4="0.7")).hosted("m", "x")
+        Prices(price_list(l4="0.7")).hosted("m", "x")
