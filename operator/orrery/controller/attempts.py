@@ -23,6 +23,8 @@ OUT_OF_MEMORY_EXIT = 137
 VOID_SECONDS = 90.0
 #: A Pod's clock starts when its node takes it, later than its Job's.
 _NODE_SLACK_SECONDS = 60
+#: Why a Job is ended that could not make a Pod; an API server before 1.26 starts no clock for it, so it would wait for ever.
+NO_POD = "its Job could not make a Pod within the deadline"
 #: Why a container never started, as the kubelet says it; each is worth telling the plan's owner.
 _WAITING = frozenset(
     {
@@ -75,7 +77,7 @@ def observe(
     accelerators: int,
     data_digest: str | None,
     now: datetime,
-    queue_says: str | None = None,
+    waits: tuple[str, str] | None = None,
     early: str | None = None,
     model_commit: str | None = None,
 ) -> Seen:
@@ -83,19 +85,19 @@ def observe(
 
     ``job`` None means that it existed and is gone (a Reserved attempt whose Job was never made is the caller's to start);
     ``pods`` are those that exist or are remembered. ``accelerators`` multiply wall seconds into accelerator-seconds;
-    ``queue_says`` is why Kueue does not admit it yet; ``early`` is why its plan ends it before its time, in words.
+    ``waits`` is what keeps it from running, a reason and a sentence; ``early`` is why its plan ends it before its time, in words.
     """
     if job is not None and not finished(job):
-        return Seen(_in_flight(attempt, job, pods, queue_says))
+        return Seen(_in_flight(attempt, job, pods, waits))
     if any(_may_run(p) for p in pods) and not _out_of_time(attempt, spec, job, now):
         # it ends with its Pods, whatever its Job says, and is charged until then
         return Seen(_in_flight(attempt, {}, [p for p in pods if _may_run(p)], None))
-    # a Job that a queue holds is deleted as it was seen, so nothing of it ran
+    # a Job that is held is deleted as it was seen, so nothing of it ran
     held = early is not None and job is None and not pods and is_held(attempt)
     ran = _Ran(0.0, None, None, False, False) if held else _ran(pods, job, attempt, now)
     message = _termination_message(pods)
     judgement = judge(message, spec, data_digest, None if ran.guessed else ran.seconds + 1.0, model_commit)
-    reason, sentence = _verdict(job, pods, judgement, ran, early)
+    reason, sentence = _verdict(attempt, job, pods, judgement, ran, early)
     wall = min(ran.seconds, float(spec.deadline_seconds))
     closed = attempt.model_copy(
         update={
@@ -118,8 +120,16 @@ def charge(attempt: Attempt, wall_seconds: float) -> Decimal:
 
 
 def is_held(attempt: Attempt) -> bool:
-    """Whether a queue has not let an attempt run yet, as far as anybody has seen."""
-    return attempt.reason == "WaitingInQueue" and attempt.started_at is None
+    """Whether an attempt has no Pod yet, as far as anybody has seen: a queue holds its Job, or none can be made."""
+    return attempt.reason in ("WaitingInQueue", "FailedCreate") and attempt.started_at is None
+
+
+def is_idle(job: Object) -> bool:
+    """Whether a Job is suspended, or has had no Pod."""
+    status = job.get("status") or {}
+    return bool((job.get("spec") or {}).get("suspend")) or not any(
+        status.get(count) for count in ("active", "succeeded", "failed")
+    )
 
 
 def finished(job: Object) -> bool:
@@ -156,34 +166,42 @@ def _may_run(pod: Object) -> bool:
     return "running" in state or ("terminated" not in state and not pod["metadata"].get("deletionTimestamp"))
 
 
+def cannot_start(attempt: Attempt, spec: ProbeSpec, job: Object | None, now: datetime) -> bool:
+    """Whether an attempt has waited for a Pod longer than it may take, and no deadline of its Job ends or has ended it."""
+    if attempt.reason != "FailedCreate" or attempt.started_at is not None:
+        return False
+    return not ((job or {}).get("status") or {}).get("startTime") and _out_of_time(attempt, spec, job, now)
+
+
 def _out_of_time(attempt: Attempt, spec: ProbeSpec, job: Object | None, now: datetime) -> bool:
     """Whether the kubelet has surely ended whatever ran, also on a node that nobody hears of."""
     begun = parse_timestamp(((job or {}).get("status") or {}).get("startTime")) or parse_timestamp(attempt.reserved_at)
     return begun is None or (now - begun).total_seconds() > spec.deadline_seconds + _NODE_SLACK_SECONDS
 
 
-def _in_flight(attempt: Attempt, job: Object, pods: Sequence[Object], queue_says: str | None) -> Attempt:
+def _in_flight(attempt: Attempt, job: Object, pods: Sequence[Object], waits: tuple[str, str] | None) -> Attempt:
     status = job.get("status") or {}
     if (job.get("spec") or {}).get("suspend"):
-        waits = (queue_says or "the queue has not admitted it yet")[:1024]
-        return attempt.model_copy(update={"phase": "Queued", "reason": "WaitingInQueue", "message": waits})
+        reason, message = waits or ("WaitingInQueue", "the queue has not admitted it yet")
+        return attempt.model_copy(update={"phase": "Queued", "reason": reason, "message": message[:1024]})
     started = next((s for p in pods if (s := _container_state(p).get("running")) is not None), None)
     if started is not None or (not pods and status.get("active") and attempt.phase == "Running"):
         at = (started or {}).get("startedAt") or attempt.started_at
         return attempt.model_copy(update={"phase": "Running", "started_at": at, "reason": None, "message": None})
-    reason, message = _why_pending(pods)
-    return attempt.model_copy(update={"phase": "Queued", "reason": reason, "message": message})
+    reason, message = why_pending(pods) or waits or ("Pending", "its Pod has not started yet")
+    return attempt.model_copy(update={"phase": "Queued", "reason": reason[:64], "message": message[:1024]})
 
 
-def _why_pending(pods: Sequence[Object]) -> tuple[str, str]:
+def why_pending(pods: Sequence[Object]) -> tuple[str, str] | None:
+    """Why none of an attempt's Pods has begun, a reason and a sentence, if one of them says so itself."""
     for pod in pods:
         waiting = _container_state(pod).get("waiting") or {}
         if waiting.get("reason") in _WAITING:
-            return str(waiting["reason"]), str(waiting.get("message") or waiting["reason"])[:1024]
+            return str(waiting["reason"]), str(waiting.get("message") or waiting["reason"])
         for found in (pod.get("status") or {}).get("conditions") or []:
             if found.get("type") == "PodScheduled" and found.get("status") == "False":
-                return "Unschedulable", str(found.get("message") or "no node has room for it")[:1024]
-    return "Pending", "its Pod has not started yet"
+                return "Unschedulable", str(found.get("message") or "no node has room for it")
+    return None
 
 
 def _container_state(pod: Object) -> dict[str, Any]:
@@ -224,6 +242,9 @@ def _ran(pods: Sequence[Object], job: Object | None, attempt: Attempt, now: date
         return _Ran(total, timestamp(first), timestamp(last), False, True)
     if pods:
         return _Ran(0.0, None, None, False, False)  # Pods that never started a container used nothing
+    failed = condition(job, "Failed") if job is not None else None
+    if job is not None and failed and failed.get("reason") == "DeadlineExceeded" and is_idle(job):
+        return _Ran(0.0, None, None, False, False)  # it counts the Pods that it ends as failed, and had none
     begin = parse_timestamp((job or {}).get("status", {}).get("startTime")) if job else None
     begin = begin or parse_timestamp(attempt.started_at) or parse_timestamp(attempt.reserved_at)
     end = now
@@ -258,11 +279,14 @@ def _taken_away(pods: Sequence[Object], last: dict[str, Any] | None) -> bool:
 
 
 def _verdict(
-    job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran, early: str | None
+    attempt: Attempt, job: Object | None, pods: Sequence[Object], judgement: Judgement, ran: _Ran, early: str | None
 ) -> tuple[str, str]:
     if judgement.told is not None:
         return judgement.told
     report, kept = judgement.report, judgement.kept
+    why = f" ({attempt.reason}: {attempt.message})" if attempt.reason not in (None, "Pending") else ""
+    if job is None and early == NO_POD and not ran.began:
+        return "Unschedulable", f"{NO_POD}{why}; nothing is charged"
     if job is None and early is not None:
         return "Interrupted", f"ended early, because {early}{kept}"
     if job is None and not pods:
@@ -270,13 +294,15 @@ def _verdict(
     failed = condition(job, "Failed") if job is not None else None
     if failed and failed.get("reason") == "DeadlineExceeded":
         if not ran.began:
-            return "Unschedulable", "its Pod did not start within the deadline; nothing is charged"
+            return "Unschedulable", f"its Pod did not start within the deadline{why}; nothing is charged"
         return "DeadlineExceeded", f"ended at its deadline{kept}"
     ends = [e for pod in pods if (e := _container_state(pod).get("terminated")) is not None]
     last = max(ends, key=lambda e: str(e.get("finishedAt") or ""), default=None)
     if last is not None and last.get("reason") == "OOMKilled":
         return "OutOfMemory", f"its container was killed at its memory limit{kept}"
     if any((pod.get("status") or {}).get("reason") == "DeadlineExceeded" for pod in pods):
+        if not ran.began:
+            return "Unschedulable", f"its Pod did not start within the deadline{why}; nothing is charged"
         return "DeadlineExceeded", f"ended at its deadline{kept}"
     if job is not None and failed and _taken_away(pods, last):
         return "Disrupted", f"its Pod was taken away by the cluster{kept}"

@@ -14,11 +14,12 @@ from decimal import Decimal
 
 from orrery.api.probe import Attempt, ProbeStatus
 from orrery.controller import attempts as ended
-from orrery.controller.attempts import VOID_SECONDS, Accelerated
+from orrery.controller.attempts import NO_POD, VOID_SECONDS, Accelerated
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL
 from orrery.controller.probe_store import ProbeStore
 from orrery.controller.records import Probe
-from orrery.controller.server import JOBS, PLANS, PODS, WORKLOADS, NotFound, Object, Refused
+from orrery.controller.server import JOBS, PLANS, PODS, NotFound, Object
+from orrery.controller.waiting import Why, held_by_its_queue, told_by_events
 from orrery.controller.world import key_of
 from orrery.planning.reports import agreed, merge
 
@@ -30,7 +31,7 @@ LOOK_SECONDS = 15.0
 #: Why a plan ends attempts that it pays for before their time.
 OUT_OF_TIME = "the plan's time was over"
 EDITED = "the plan was edited and does not ask for it any more"
-SUSPENDED = "the plan was suspended before its queue had let it run"
+SUSPENDED = "the plan was suspended before it could run"
 
 _PROBE_PHASES = {
     "Reserved": "Pending",
@@ -50,7 +51,7 @@ class _Sight:
     again: float  #: seconds until it wants to be looked at again
     job: Object | None = None
     pods: tuple[Object, ...] = ()
-    queue_says: str | None = None
+    waits: Why | None = None  #: what keeps it from running, in whose words it may be
     looked: bool = True  #: False: it is too early to judge
     void: ended.Seen | None = None  #: it was given up, since there is no Job of it
 
@@ -110,7 +111,7 @@ class Observing(ProbeStore):
         """End what this plan pays for and wants ``early``, by probe; it is paid for its seconds, and its report counts.
 
         The Job is deleted, so its Pod gets its grace period; seconds until one looks how that went, None when nothing runs.
-        What was to be ended while a queue held it, and runs now, is left alone.
+        What was to be ended because it did not run, and runs now, is left alone.
         """
         namespace, name = key_of(plan)
         mine = [(p, p.status.attempts[-1]) for p in probes if p.status.attempts and p.name in early]
@@ -122,7 +123,7 @@ class Observing(ProbeStore):
             and (job := self.world.get(JOBS, (namespace, last.job_name))) is not None
             and not job["metadata"].get("deletionTimestamp")
             and not ended.finished(job)
-            and (early[probe.name] != SUSPENDED or (job.get("spec") or {}).get("suspend"))
+            and (early[probe.name] not in (SUSPENDED, NO_POD) or ended.is_idle(job))
         ]
 
         self.telling.map(self._delete_job, running)
@@ -171,7 +172,7 @@ class Observing(ProbeStore):
             pods = self._listed(probe, attempt) + [p for p in pods if p.get("gone")]
         elif not done and job is not None and age >= LOOK_SECONDS and _hides(job, pods):
             pods = self._shown_by_a_list(probe, attempt, pods)
-        waits = self._queue_says(job) if job is not None and not done else None
+        waits = self._why_waiting(job, pods) if job is not None and not done else None
         return _Sight(probe, attempt, PENDING_SECONDS if done else LOOK_SECONDS, job, tuple(pods), waits)
 
     def _listed(self, probe: Probe, attempt: Attempt) -> list[Object]:
@@ -208,7 +209,7 @@ class Observing(ProbeStore):
             # a probe that read other data, or another commit of the model, than most others is refused
             agreed([*self.world.data_digests(namespace, probe.task_key, but=probe.name), *digests]),
             self.clock(),
-            sight.queue_says,
+            sight.waits,
             early.get(probe.name),
             agreed([*self.world.model_commits(namespace, probe.task_key, probe.model_key, but=probe.name), *commits]),
         )
@@ -219,20 +220,14 @@ class Observing(ProbeStore):
                 commits.append(found.report.model_commit)
         return found
 
-    def _queue_says(self, job: Object) -> str | None:
-        """Why Kueue has not admitted a Job, in its own words; None where it is not installed or says nothing."""
-        if not (job.get("spec") or {}).get("suspend"):
+    def _why_waiting(self, job: Object, pods: Sequence[Object]) -> Why | None:
+        """What keeps an unfinished Job from running; None when it runs, when its Pod says so itself, or when nobody does."""
+        if (job.get("spec") or {}).get("suspend"):
+            return held_by_its_queue(self.server, job)
+        unseen = not pods and (job.get("status") or {}).get("active")
+        if unseen or _begun(pods) or ended.why_pending(pods) is not None:
             return None
-        meta = job["metadata"]
-        try:
-            listed = list(self.server.list(WORKLOADS, meta["namespace"], f"kueue.x-k8s.io/job-uid={meta['uid']}"))
-        except (NotFound, Refused):
-            return None
-        for workload in listed:
-            for found in (workload.get("status") or {}).get("conditions") or []:
-                if found.get("type") in ("QuotaReserved", "Admitted") and found.get("status") == "False":
-                    return f"Kueue: {found.get('reason')}: {found.get('message')}"
-        return None
+        return told_by_events(self.server, job, pods)
 
     def _record(self, plan: Object, probe: Probe, seen: ended.Seen) -> None:
         """Write what became of an attempt; what earlier attempts measured stays."""

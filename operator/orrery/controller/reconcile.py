@@ -16,6 +16,7 @@ from orrery.api.base import API_VERSION
 from orrery.api.load import ManifestError, parse_model
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
+from orrery.api.probe import Attempt
 from orrery.api.status import PlanStatus
 from orrery.controller import attempts as ended
 from orrery.controller import features, status
@@ -28,7 +29,7 @@ from orrery.controller.probing import Probing
 from orrery.controller.publishing import Publisher
 from orrery.controller.records import Probe, deleted, deleted_confirmations, model_key, records, task_key
 from orrery.controller.results import config_map_name
-from orrery.controller.server import PLANS, PRICE_LISTS, Object, Refused
+from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, Object, Refused
 from orrery.controller.world import Key, key_of, owners_of
 from orrery.costs.prices import age_note, days_until_old
 from orrery.planning.advance import advance
@@ -363,7 +364,13 @@ class Reconciler:
                 found[probe.name] = EDITED
             elif plan.spec.suspend and ended.is_held(last):
                 found[probe.name] = SUSPENDED
+            elif self._cannot_start(body, probe, last):
+                found[probe.name] = ended.NO_POD
         return found
+
+    def _cannot_start(self, body: Object, probe: Probe, last: Attempt) -> bool:
+        job = self.world.get(JOBS, (key_of(body)[0], last.job_name))
+        return ended.cannot_start(last, probe.spec, job, self.clock())
 
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)

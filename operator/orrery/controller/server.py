@@ -127,15 +127,23 @@ class Server:
         return self._call("GET", resource, resource.url(namespace, name))
 
     def list(
-        self, resource: Resource, namespace: str | None, selector: str | None = None, *, gently: bool = False
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selector: str | None = None,
+        *,
+        fields: str | None = None,
+        gently: bool = False,
     ) -> Iterator[Object]:
-        """All objects, page by page; ``namespace`` None lists every namespace.
+        """All objects whose labels ``selector`` and whose ``fields`` match, page by page; ``namespace`` None lists every namespace.
 
         ``gently`` rests between pages, so that a list of tens of thousands leaves the API server to those who wait for it.
         """
         query = {"limit": str(_PAGE)}
         if selector:
             query["labelSelector"] = selector
+        if fields:
+            query["fieldSelector"] = fields
         while True:
             begun = time.monotonic()
             page = self._call("GET", resource, resource.url(namespace), query=query)

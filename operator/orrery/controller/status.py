@@ -62,8 +62,9 @@ def waiting(wanted: PlanStatus, records: Sequence[ProbeRecord]) -> PlanStatus:
     """The status with why nothing runs, while nothing does: what a person asks first."""
     if any(r.state is ProbeState.RUNNING for r in records):
         return wanted
-    why = [(r.reason, f"{r.name} waits: {r.message}") for r in records if r.state is ProbeState.QUEUED and r.message]
-    if not why or why[0][0] == "Pending":
+    waits = [r for r in records if r.state is ProbeState.QUEUED and r.message and r.reason != "Pending"]
+    why = [(r.reason, f"{r.name} waits: {r.message}") for r in waits]
+    if not why:
         return wanted
     reason, sentence = why[0]
     told = [

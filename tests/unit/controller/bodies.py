@@ -23,11 +23,11 @@ def attempt(**changes: Any) -> Attempt:
     return Attempt.model_validate(base | changes)
 
 
-def job(*conditions: dict[str, Any], active: int = 0, suspend: bool = False) -> dict[str, Any]:
+def job(*conditions: dict[str, Any], suspend: bool = False, **counts: int) -> dict[str, Any]:
     return {
         "metadata": {"name": "probe-1", "namespace": "ns", "uid": "job-uid"},
         "spec": {"suspend": suspend},
-        "status": {"startTime": "2026-01-01T00:00:06Z", "active": active, "conditions": list(conditions)},
+        "status": {"startTime": "2026-01-01T00:00:06Z", "conditions": list(conditions), **counts},
     }
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.api.probe import ProbeSpec
-from orrery.controller.attempts import Accelerated, observe
+from orrery.controller.attempts import NO_POD, Accelerated, cannot_start, is_held, is_idle, observe
 from orrery.controller.observing import EDITED, OUT_OF_TIME
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import (
@@ -53,10 +53,12 @@ def seen(the_job: Any, *pods: Any, digest: str | None = None, accelerators: int 
         (job(COMPLETE), [pod(terminated(message=report(SPEC, probe="probe-x")))], "ForeignReport", "0.06"),
         (job(COMPLETE), [pod(terminated(message=report(SPEC, complete=False)))], "ReportIncomplete", "0.06"),
         # a deadline: of the Job, whose Pod is gone and nobody saw it; of the Job, whose Pod never ran; of the Pod
-        (job(DEADLINE), [], "DeadlineExceeded", "0.064"),
+        (job(DEADLINE, failed=1), [], "DeadlineExceeded", "0.064"),
+        (job(DEADLINE), [], "Unschedulable", "0"),
         (job(DEADLINE), [pod({"waiting": {"reason": "ImagePullBackOff"}}, deleted=True)], "Unschedulable", "0"),
         (job(DEADLINE), [pod(None) | {"gone": True}], "Unschedulable", "0"),
         (job(FAILED), [pod(terminated(137), reason="DeadlineExceeded")], "DeadlineExceeded", "0.06"),
+        (job(FAILED), [pod({"waiting": {}}, reason="DeadlineExceeded", phase="Failed")], "Unschedulable", "0"),
         # taken away
         (job(FAILED), [pod(terminated(137), deleted=True)], "Disrupted", "0.06"),
         (job(FAILED), [pod(terminated(143), reason="Evicted")], "Disrupted", "0.06"),
@@ -164,8 +166,30 @@ def test_in_flight_it_says_why_it_waits() -> None:
     found = seen(job(active=1), pod(None, conditions=[unschedulable])).attempt
     assert (found.reason, found.message) == ("Unschedulable", "0/3 nodes have nvidia.com/gpu")
     assert told(job(suspend=True)) == ("Queued", "WaitingInQueue")
-    waits = observe(attempt(), SPEC, job(suspend=True), (), 1, None, NOW, "Kueue: Pending: no quota for gpu")
-    assert waits.attempt.message == "Kueue: Pending: no quota for gpu"
+    waits = observe(attempt(), SPEC, job(suspend=True), (), 1, None, NOW, ("WaitingInQueue", "Kueue: no quota"))
+    assert waits.attempt.message == "Kueue: no quota"
+    mount = "FailedMount", 'configmap "absent" not found'
+    creating = pod({"waiting": {"reason": "ContainerCreating"}})
+    held = observe(attempt(), SPEC, job(active=1), [creating], 1, None, NOW, mount).attempt
+    assert (held.reason, held.message) == mount
+
+
+def test_a_job_that_cannot_make_a_pod_is_given_up_at_its_deadline_and_costs_nothing() -> None:
+    """Before Kubernetes 1.26 no clock starts for it: it would wait, and hold its reservation, for ever."""
+    quota = "FailedCreate", "exceeded quota: gpus"
+    unmade = job()
+    del unmade["status"]["startTime"]
+    held = observe(attempt(), SPEC, unmade, [], 1, None, NOW, quota).attempt
+    assert (held.phase, held.reason) == ("Queued", "FailedCreate") and is_held(held) and is_idle(unmade)
+    later = NOW.replace(hour=1)
+    assert cannot_start(held, SPEC, unmade, later) and cannot_start(held, SPEC, None, later)
+    assert not cannot_start(held, SPEC, unmade, NOW) and not cannot_start(held, SPEC, job(), later)
+    assert not cannot_start(attempt(), SPEC, unmade, later)
+    ended = observe(held, SPEC, None, [], 1, None, later, early=NO_POD).attempt
+    assert (ended.reason, ended.cost) == ("Unschedulable", 0) and "exceeded quota" in (ended.message or "")
+    # one of 1.26 or newer is ended by its Job, in the same words
+    by_its_job = observe(held, SPEC, job(DEADLINE), [], 1, None, NOW).attempt
+    assert (by_its_job.reason, by_its_job.cost) == ("Unschedulable", 0) and "quota" in (by_its_job.message or "")
 
 
 @pytest.mark.parametrize("the_job", [None, job(FAILED), job(DEADLINE)])

@@ -70,7 +70,7 @@ class Objects:
             raise NotFound(404, name)
         return self.held[resource.kind, name]
 
-    def list(self, resource, namespace, selector=None):
+    def list(self, resource, namespace, selector=None, fields=None):
         found = [b for (kind, _), b in self.held.items() if kind == resource.kind and resource is PODS]
         self.listed += [resource.kind]
         self.meanwhile()

@@ -1,0 +1,46 @@
+"""Why a probe does not run, in the words of whoever keeps it from running: Kueue, the Job's controller, the kubelet.
+
+A queue holds a Job and says why in its Workload. A quota, an admission rule, a missing PriorityClass keep a Job's controller from
+making a Pod, and a missing ConfigMap keeps a kubelet from starting one: neither the Job nor the Pod says so, only an Event does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orrery.controller.server import EVENTS, WORKLOADS, NotFound, Object, Refused, Server
+
+Why = tuple[str, str]  #: a CamelCase reason and a sentence
+
+
+def held_by_its_queue(server: Server, job: Object) -> Why | None:
+    """Why Kueue has not admitted a suspended Job; None where it is not installed or says nothing."""
+    meta = job["metadata"]
+    try:
+        listed = list(server.list(WORKLOADS, meta["namespace"], f"kueue.x-k8s.io/job-uid={meta['uid']}"))
+    except (NotFound, Refused):
+        return None
+    for workload in listed:
+        for found in (workload.get("status") or {}).get("conditions") or []:
+            if found.get("type") in ("QuotaReserved", "Admitted") and found.get("status") == "False":
+                return "WaitingInQueue", f"Kueue: {found.get('reason')}: {found.get('message')}"
+    return None
+
+
+def told_by_events(server: Server, job: Object, pods: Sequence[Object]) -> Why | None:
+    """The latest Event of a Job's Pod, or of the Job that has none, if it is a warning: a trouble that is over was followed by another."""
+    of = (pods[-1] if pods else job)["metadata"]
+    try:
+        listed = list(server.list(EVENTS, job["metadata"]["namespace"], fields=f"involvedObject.uid={of['uid']}"))
+    except (NotFound, Refused):  # an older role
+        return None
+    last = max(listed, key=_when, default=None)
+    if last is None or last.get("type") != "Warning":
+        return None
+    return str(last.get("reason") or "Pending"), str(last.get("message") or "")
+
+
+def _when(event: Object) -> tuple[str, int]:
+    at = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
+    version = str(event["metadata"].get("resourceVersion") or "")
+    return str(at)[:19], int(version) if version.isdigit() else 0
