@@ -124,6 +124,11 @@ def is_held(attempt: Attempt) -> bool:
     return attempt.reason in ("WaitingInQueue", "FailedCreate") and attempt.started_at is None
 
 
+def is_stuck(attempt: Attempt) -> bool:
+    """Whether somebody has said why an attempt does not begin: a queue, the scheduler, a kubelet, an admission rule."""
+    return attempt.phase == "Queued" and attempt.started_at is None and attempt.reason not in (None, "Pending")
+
+
 def is_idle(job: Object) -> bool:
     """Whether a Job is suspended, or has had no Pod."""
     status = job.get("status") or {}

@@ -32,6 +32,7 @@ LOOK_SECONDS = 15.0
 OUT_OF_TIME = "the plan's time was over"
 EDITED = "the plan was edited and does not ask for it any more"
 SUSPENDED = "the plan was suspended before it could run"
+MENDED = "what it runs in was edited before it could run"
 
 _PROBE_PHASES = {
     "Reserved": "Pending",
@@ -124,6 +125,7 @@ class Observing(ProbeStore):
             and not job["metadata"].get("deletionTimestamp")
             and not ended.finished(job)
             and (early[probe.name] not in (SUSPENDED, NO_POD) or ended.is_idle(job))
+            and (early[probe.name] != MENDED or not _begun(self.world.pods((namespace, probe.name, str(last.number)))))
         ]
 
         self.telling.map(self._delete_job, running)

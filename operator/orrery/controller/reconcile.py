@@ -23,11 +23,19 @@ from orrery.controller import features, status
 from orrery.controller.budgets import ACCOUNTS, Budgets, admit, settled
 from orrery.controller.jobs import refuse_local_sources
 from orrery.controller.ledger import lost_with
-from orrery.controller.observing import EDITED, OUT_OF_TIME, SUSPENDED, spans_seconds
+from orrery.controller.observing import EDITED, MENDED, OUT_OF_TIME, SUSPENDED, spans_seconds
 from orrery.controller.probe_store import Unusable
 from orrery.controller.probing import Probing
 from orrery.controller.publishing import Publisher
-from orrery.controller.records import Probe, deleted, deleted_confirmations, model_key, records, task_key
+from orrery.controller.records import (
+    Probe,
+    deleted,
+    deleted_confirmations,
+    environments,
+    model_key,
+    records,
+    task_key,
+)
 from orrery.controller.results import config_map_name
 from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, Object, Refused
 from orrery.controller.world import Key, key_of, owners_of
@@ -364,13 +372,16 @@ class Reconciler:
                 found[probe.name] = EDITED
             elif plan.spec.suspend and ended.is_held(last):
                 found[probe.name] = SUSPENDED
-            elif self._cannot_start(body, probe, last):
-                found[probe.name] = ended.NO_POD
+            elif ended.is_stuck(last) and (why := self._not_waited_for(plan, probe, last)):
+                found[probe.name] = why
         return found
 
-    def _cannot_start(self, body: Object, probe: Probe, last: Attempt) -> bool:
-        job = self.world.get(JOBS, (key_of(body)[0], last.job_name))
-        return ended.cannot_start(last, probe.spec, job, self.clock())
+    def _not_waited_for(self, plan: AdaptationPlan, probe: Probe, last: Attempt) -> str | None:
+        """Why an attempt that cannot begin is not waited for any longer."""
+        if last.environment != environments(plan.spec, self.probing.jobs).get(probe.spec.accelerator):
+            return MENDED
+        job = self.world.get(JOBS, (plan.metadata.namespace, last.job_name))
+        return ended.NO_POD if ended.cannot_start(last, probe.spec, job, self.clock()) else None
 
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)

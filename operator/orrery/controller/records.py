@@ -111,11 +111,13 @@ def model_key(model: Model) -> str:
 def environments(plan: PlanSpec, settings: JobSettings) -> dict[str, str]:
     """By accelerator, a digest of everything a Pod runs with that is not the measurement itself.
 
-    A failure is remembered only as long as this is the same: a mended image, token, cache or memory limit deserves a new try.
+    A failure is remembered only as long as this is the same: a mended image, token, cache or memory limit deserves a new try,
+    and what still waits for the old ones is not waited for.
     """
     template = plan.probe_template
     shared = {
         "image": template.image or settings.image,
+        "cpu": template.cpu or settings.default_cpu,
         "memory": template.memory or settings.default_memory,
         "assets": settings.assets_claim,
         "labels": template.labels,

@@ -299,3 +299,28 @@ def test_what_a_queue_holds_of_before_an_edit_costs_nothing_and_holds_up_nothing
     (new,) = cluster.jobs()
     cluster.look()
     assert new != old and (cluster.attempts()[old].reason, cluster.attempts()[old].cost) == ("Interrupted", Decimal(0))
+
+
+def test_what_cannot_begin_is_not_waited_for_once_its_cause_is_mended() -> None:
+    """Its deadline may be hours away, and whoever mended an image waits for it."""
+    cluster, job = begun(probeTemplate={"image": "probe:wrong"})
+    cluster.change_job(job, status={"active": 1})
+    meta = {"name": "pod", "uid": "pod", "namespace": NAMESPACE}
+    labels = {PROBE_LABEL: job.removesuffix("-1"), ATTEMPT_LABEL: "1"}
+    backoff = {"name": "probe", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    pod = {"metadata": {**meta, "labels": labels}, "status": {"containerStatuses": [backoff]}}
+    cluster.world.saw_pod(pod, False)
+    cluster.look()
+    assert cluster.ready() == ("False", "ImagePullBackOff")
+    # an edit of the objective mends nothing, one of the image does
+    cluster.apply(probing=ONE, probeTemplate={"image": "probe:wrong"}, objective={"minQuality": "0.7"})
+    cluster.look()
+    assert cluster.jobs() == [job]
+    cluster.apply(probing=ONE, probeTemplate={"image": "probe:1"})
+    cluster.look()
+    assert cluster.jobs() == []
+    cluster.world.saw_pod({**pod, "metadata": {**pod["metadata"], "deletionTimestamp": timestamp(cluster.now)}}, True)
+    cluster.look()
+    assert cluster.jobs() == [job.removesuffix("1") + "2"]
+    first = cluster.world.probe((NAMESPACE, job.removesuffix("-1"))).status.attempts[0]  # type: ignore[union-attr]
+    assert (first.reason, first.cost) == ("Interrupted", 0) and "was edited" in str(first.message)
