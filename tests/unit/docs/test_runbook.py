@@ -36,6 +36,13 @@ def test_every_reason_of_the_code_has_an_entry_and_every_entry_a_reason() -> Non
     assert not missing, f"docs/runbook.md has no entry for {missing}"
     first_cells = re.findall(r"^\| (`[^|]*) \|", RUNBOOK.read_text(), re.MULTILINE)
     listed = {word for cell in first_cells for word in re.findall(r"`([^`]+)`", cell)}
-    # the kubelet's own words, passed on, and a phase that is an Event's reason
-    elsewhere = {"ImagePullBackOff", "ErrImagePull", "CreateContainerConfigError", "Answered"}
+    # words of the kubelet and of the Job controller, passed on, and a phase that is an Event's reason
+    elsewhere = {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "CreateContainerConfigError",
+        "FailedCreate",
+        "FailedMount",
+        "Answered",
+    }
     assert listed - set(written) <= elsewhere, "an entry that nothing writes any more"
