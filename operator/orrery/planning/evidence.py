@@ -208,13 +208,14 @@ def _take(known: Known, model: str, record: ProbeRecord, report: Report, acceler
 
 def _observe(known: Known, model: str, accelerator: str, trial: Trial, result: TrialResult) -> None:
     training = None
-    if trial.strategy in registry.installed() and trial.fidelity.method is Method.DIRECT:
+    if trial.strategy in registry.installed() and trial.fidelity.method in (Method.DIRECT, Method.EARLY):
         training = registry.get(trial.strategy).training
     facts, tokens = known.model_facts.get(model), float(result.train_tokens)
     pairs = [(WorkKind.INFERENCE, result.evaluation_flops, result.evaluation_seconds, 0.0)]
     if training is not None:
         epochs = float(parameters_of(trial).get("epochs", 1.0))
         steps = update_steps(np.array([float(trial.fidelity.training_examples or 1)]), np.array([epochs]))
+        steps = steps * (trial.fidelity.schedule_percent or 100) / 100
         # not the mean over all tokens: those an encoder's head is fitted on are only read
         each = float(result.train_flops or 0) / max(tokens, 1.0)
         each = each if facts is None else float(training_flops(facts, training, 1.0, 1.0))

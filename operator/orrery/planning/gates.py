@@ -96,8 +96,8 @@ def gate_measured(
     reasons: Reasons = np.full(group.size, None, dtype=object)
     memory = memory_of(work, accelerator).needed
     for e in evidence:
-        direct = e.trial.fidelity.method is Method.DIRECT
-        if e.trial.strategy != group.plugin.type or e.result.outcome is Outcome.MEASURED or not direct:
+        real = e.trial.fidelity.method in (Method.DIRECT, Method.EARLY)
+        if e.trial.strategy != group.plugin.type or e.result.outcome is Outcome.MEASURED or not real:
             continue
         said = f": {e.result.message}" if e.result.message else ""
         hit = _matches(group.columns, parameters_of(e.trial))

@@ -9,6 +9,7 @@ from html import escape
 
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
+from orrery.api.probe import Fidelity, TrialResult
 from orrery.api.status import PlanStatus, Recommendation
 from orrery.costs.prices import OLD_AFTER_DAYS
 from orrery.planning.fleet import Fleet
@@ -159,9 +160,9 @@ def measured(plan: AdaptationPlan, rows: Sequence[ResultRow], records: Sequence[
                     record.spec.model.name,
                     trial.strategy,
                     ", ".join(f"{p.name} {p.value}" for p in trial.parameters),
-                    trial.fidelity.method.value.lower(),
+                    _how(trial.fidelity),
                     f"{trial.fidelity.training_examples:,}" if trial.fidelity.training_examples else "-",
-                    "-" if result is None or result.score is None else _score(result.score, result.standard_error),
+                    _found(result),
                     f"{result.items:,}" if result is not None else "-",
                     result.outcome.value if result is not None else record.state.value,
                     record.name,
@@ -196,6 +197,19 @@ def measured(plan: AdaptationPlan, rows: Sequence[ResultRow], records: Sequence[
     said.append(_folded(f"{len(body):,} measurements", grid(found, body, caption="Measurements")))
     said.append(_folded(f"{len(probes):,} probes", grid(ran, probes, caption="Probes")))
     return "".join(said)
+
+
+def _how(fidelity: Fidelity) -> str:
+    """How a trial measured, in a table's words."""
+    percent = fidelity.schedule_percent
+    return fidelity.method.value.lower() if percent is None else f"first {percent} % of the steps"
+
+
+def _found(result: TrialResult | None) -> str:
+    """The score, or the train loss of a training that was stopped before there was one."""
+    if result is None or result.score is None:
+        return f"train loss {result.train_loss[-1]}" if result is not None and result.train_loss else "-"
+    return _score(result.score, result.standard_error)
 
 
 def _score(score: object, error: object) -> str:

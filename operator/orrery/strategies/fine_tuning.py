@@ -18,7 +18,7 @@ from orrery.costs.work import Work
 from orrery.laws.curve_laws import NEEDS_KERNEL, SHARES_STRENGTH, curve_law
 from orrery.laws.ntk import gap_of_modes
 from orrery.laws.posterior import Array, Link, Posterior
-from orrery.strategies import family, peers, registry
+from orrery.strategies import early_signals, family, peers, registry
 from orrery.strategies.base import Evidence, Group, Kind, ParameterSpec, Proposal, QualityForecast
 from orrery.strategies.law_curves import FineTunedCurves, LawCurves, Relatives
 from orrery.strategies.shot_curves import ZERO_SHOT
@@ -110,7 +110,7 @@ class FineTuning:
             keep = np.unique(np.linspace(0, len(open_) - 1, _MOST_PROPOSALS).astype(int))
             open_ = [open_[j] for j in keep]
         open_.sort(key=lambda o: (o[0], sorted(o[1].items())))
-        points = points_of([(self, p, float(n)) for n, p in open_])
+        points = points_of([(self, p, float(n)) for n, p in open_], early_signals.signals(group.evidence))
         mean, _ = curves.predict(points) if open_ else (np.zeros(0), None)
         items = evaluation_size(group)
         shifts, mean = curves.tell(targets, points, sampling_sd(group, mean, items))
@@ -225,11 +225,12 @@ class FineTuning:
     def points(self, group: Group) -> Points:
         """The group's configurations, at the sizes they ask."""
         full = self.full_sizes(group)
-        return self.points_of([(self._trained_parameters(group.columns, i), full[i]) for i in range(group.size)])
+        return self.points_of(group, [(self._trained_parameters(group.columns, i), full[i]) for i in range(group.size)])
 
-    def points_of(self, configurations: Sequence[tuple[Mapping[str, str], float]]) -> Points:
-        """Configurations by their parameters, each on a number of examples."""
-        return points_of([(self, parameters, n) for parameters, n in configurations])
+    def points_of(self, group: Group, configurations: Sequence[tuple[Mapping[str, str], float]]) -> Points:
+        """Configurations of the group's model by their parameters, each on a number of examples."""
+        told = early_signals.signals(group.evidence)
+        return points_of([(self, parameters, n) for parameters, n in configurations], told)
 
     def curves(self, group: Group) -> FineTunedCurves:
         """The joint distribution of scores, given everything that was trained on this model, by the plan's predictor."""
@@ -239,7 +240,8 @@ class FineTuning:
         if not named and (told := peers.reading(group)) is not None:
             asked.append((None, *told[0]))
             seen.append(told[1])
-        points, values, noise = points_of(asked), np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
+        points = points_of(asked, early_signals.signals(group.evidence))
+        values, noise = np.array([v for v, _ in seen]), np.array([sd for _, sd in seen])
         measured = self._zero_shot(group), points, values, noise, group.link, group.chance
         if named:
             builtin = group.task.dataset.source.builtin
@@ -369,8 +371,13 @@ def _whose(model: Model, facts: ModelFacts | None) -> tuple[float, str]:
     return float(known.parameters) if known else np.nan, model.family or model.name
 
 
-def points_of(asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]]) -> Points:
-    """Configurations of any of the family's strategies, at training sizes; without a strategy, of the proxy."""
+def points_of(
+    asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]], signals: Mapping[Identity, float] | None = None
+) -> Points:
+    """Configurations of any of the family's strategies, at training sizes; without a strategy, of the proxy.
+
+    ``signals`` are what the first steps of some of them told.
+    """
 
     def column(name: str, default: float) -> list[float]:
         return [float(p.get(name, default)) for _, p, _ in asked]
@@ -378,4 +385,5 @@ def points_of(asked: Sequence[tuple[FineTuning | None, Mapping[str, str], float]
     # A proxy has no learning rate of its own: it stands at the usual one.
     rates = [float(p.get("learningRate", s.harmful_rate / 10)) / s.harmful_rate if s else 0.1 for s, p, _ in asked]
     kinds = [s.training if s else None for s, _, _ in asked]
-    return Points.of(kinds, rates, column("epochs", 1.0), column("rank", 8.0), [n for _, _, n in asked])
+    told = [signals.get(identity_of(s.type, p, int(n)), 0.0) if s else 0.0 for s, p, n in asked] if signals else None
+    return Points.of(kinds, rates, column("epochs", 1.0), column("rank", 8.0), [n for _, _, n in asked], told)

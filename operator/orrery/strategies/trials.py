@@ -64,9 +64,18 @@ def make_trial(
     examples: int = 0,
     method: Method = Method.DIRECT,
     repeat: int = 0,
+    percent: int | None = None,
 ) -> Trial:
-    """A trial of the group's model at the plan's evaluation size; its name is a hash of what it measures."""
-    fidelity = Fidelity(method=method, training_examples=examples, evaluation_items=group.probing.evaluation_items)
+    """A trial of the group's model at the plan's evaluation size; its name is a hash of what it measures.
+
+    ``percent`` of the schedule is where a trial of method Early stops.
+    """
+    fidelity = Fidelity(
+        method=method,
+        training_examples=examples,
+        evaluation_items=group.probing.evaluation_items,
+        schedule_percent=percent,
+    )
     pairs = [Parameter(name=k, value=v) for k, v in sorted(parameters.items())]
     seed = group.probing.seed + repeat
     name = digest([strategy, [(p.name, p.value) for p in pairs], fidelity.to_wire(), seed])[:10]

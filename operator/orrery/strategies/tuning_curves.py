@@ -52,6 +52,8 @@ _USUAL_RANK = 8.0
 _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halves what is shared, about
 _SIZE_LENGTH = 1.5  # ln n
 _SIZE_SHARED = 0.75  # share of an effect that is the same at every size
+#: Link-scale score for each unit of early ln train loss above like configurations, and how far models and tasks differ.
+EARLY_SLOPE, EARLY_SLOPE_SD = -0.3, 0.5  # docs/decisions/early-signals.md
 _PROXY_SCALE_SD = 0.1  # ln; docs/decisions/predictors.md
 _SEED_SD = 0.08  # another seed, at many examples
 _SEED_SD_SMALL = 0.25  # at few
@@ -78,6 +80,7 @@ class Points:
     epochs: Array
     rank: Array
     examples: Array
+    signal: Array  #: early ln train loss above that of like configurations (``early_signals``); 0 where none is known
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -90,6 +93,7 @@ class Points:
             self.epochs[index],
             self.rank[index],
             self.examples[index],
+            self.signal[index],
         )
 
     @staticmethod
@@ -99,6 +103,7 @@ class Points:
         epochs: Sequence[float],
         rank: Sequence[float],
         examples: Sequence[float],
+        signal: Sequence[float] | None = None,
     ) -> Points:
         """Points from plain numbers; a kind that is None is the proxy."""
         rate, passes, width = (
@@ -106,7 +111,8 @@ class Points:
         )
         sizes = np.log(np.maximum(np.asarray(examples, dtype=np.float64), 1.0))
         kinds = np.array([_KINDS.index(k) for k in kind], dtype=np.intp)
-        return Points(kinds, rate, passes, width, sizes)
+        early = np.zeros(len(kinds)) if signal is None else np.asarray(signal, dtype=np.float64)
+        return Points(kinds, rate, passes, width, sizes, early)
 
 
 def passes(examples: Array, epochs: Array) -> Array:
@@ -216,7 +222,8 @@ def effect_covariance(prior: TuningPrior, a: Points, b: Points) -> Array:
     own = (distance < 1e-12) & (np.abs(size) < 1e-9) & (a.kind[:, None] == b.kind[None])
     shared = prior.effect_sd**2 * np.exp(-0.5 * distance) * over_size + prior.kind_sd**2
     offset = prior.proxy_sd**2 * ((a.kind == _PROXY)[:, None] & (b.kind == _PROXY)[None])
-    return np.asarray(alike * shared + prior.own_sd**2 * own + offset)
+    told = EARLY_SLOPE_SD**2 * a.signal[:, None] * b.signal[None]
+    return np.asarray(alike * shared + prior.own_sd**2 * own + offset + told)
 
 
 def learning_draws(fitted_head: bool, count: int, seed: int) -> tuple[Array, Array, Array, Array, Array]:
@@ -322,10 +329,12 @@ class TuningCurves:
     def _own_variance(self, points: Points) -> Array:
         p = self.prior
         offset = p.proxy_sd**2 * (points.kind == _PROXY)
-        return np.asarray(p.effect_sd**2 + p.kind_sd**2 + p.own_sd**2 + offset, dtype=np.float64)
+        told = EARLY_SLOPE_SD**2 * points.signal**2
+        return np.asarray(p.effect_sd**2 + p.kind_sd**2 + p.own_sd**2 + offset + told, dtype=np.float64)
 
     def _law_of(self, points: Points) -> Array:
-        return law_scores(self.draws, points, self.link, self.chance) + offsets(self.prior)[points.kind]
+        ahead = self.sign * EARLY_SLOPE * points.signal
+        return law_scores(self.draws, points, self.link, self.chance) + offsets(self.prior)[points.kind] + ahead
 
     def _means(self, points: Points) -> tuple[Array, Array]:
         """Conditional mean of each draw, (k, p), and the covariance with what was measured, (p, m)."""

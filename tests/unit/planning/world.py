@@ -96,6 +96,7 @@ class World:
     behaviour: Behaviour = always_ok
     utilisation: float = 0.5
     lottery: float = 0.0  #: link-scale sd between seeds of a training
+    early_luck: float = 0.02  #: sd of the ln of early train losses beside what the final score explains
     unlucky: dict[tuple[int, int], float] = field(default_factory=dict)  #: (training size, seed): what luck adds to it
     overrides: dict[tuple[str, str], float] = field(default_factory=dict)  #: (model, strategy): its best quality
 
@@ -149,6 +150,12 @@ class World:
         given = self.overrides.get((name, what))
         return default if given is None else float(np.log(given / (1 - given)))
 
+    def losses(self, name: str, trial: Trial, truth: float) -> tuple[float, float]:
+        """Train loss at two early checkpoints: the better the whole training ends, the lower, with a luck of its own."""
+        luck = self.early_luck * _normal(self.seed, name, trial.name, "early")
+        level = float(np.exp(0.8 - 1.2 * truth + luck))
+        return 1.6 * level, level
+
     def measure(self, spec: ProbeSpec, trial: Trial) -> TrialResult:
         """The trial's score on a sample of items, and the work it took."""
         name = spec.model.name
@@ -170,6 +177,15 @@ class World:
         elif strategy.training is not None:
             seen = float(p.get("epochs", "1")) * (trial.fidelity.training_examples or self.train)
             tuning = float(training_flops(facts, strategy.training, 23.0, seen))
+        if trial.fidelity.schedule_percent is not None:
+            tuning *= trial.fidelity.schedule_percent / 100
+            return TrialResult(
+                name=trial.name,
+                outcome=Outcome.MEASURED,
+                train_seconds=_text(tuning / speed),
+                train_flops=_text(tuning),
+                train_loss=[_text(loss) for loss in self.losses(name, trial, truth)],
+            )
         return TrialResult(
             name=trial.name,
             outcome=Outcome.MEASURED,

@@ -14,13 +14,16 @@ from statistics import fmean
 
 import numpy as np
 
+from orrery.api.probe import Method
 from orrery.planning.decision import sense
 from orrery.planning.designers.base import Design
 from orrery.planning.designers.scene import Batch, Option, Scene, busy
 from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
+from orrery.strategies import early_signals
 from orrery.strategies.base import Group
-from orrery.strategies.trials import Identity, evaluation_size, identity, make_trial, observed
+from orrery.strategies.fine_tuning import FineTuning
+from orrery.strategies.trials import Identity, evaluation_size, identity, identity_of, make_trial, observed
 
 #: Training examples that stand in until a probe has counted them.
 _UNKNOWN_EXAMPLES = 1000
@@ -47,7 +50,7 @@ class Rung:
     option: Option
     examples: int  #: trained on; 0 where nothing is trained
     state: State
-    score: float  #: link scale, more is better; NaN until measured
+    score: float  #: link scale, more is better, NaN until measured; of a training that was stopped early, of its train loss
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,12 @@ def plan_sizes(fidelities: Sequence[int], full: int) -> list[int]:
     return [f for f in fidelities if f < full]
 
 
-def arms(scene: Scene, sizes: Sizes = plan_sizes) -> list[Arm]:
+def arms(scene: Scene, sizes: Sizes = plan_sizes, early: int | None = None) -> list[Arm]:
     """Every arm that nothing rejects, in a random order that the plan's seed decides.
 
-    While nobody knows the data, arms that train have their first rung only: it brings the number of examples.
+    While nobody knows the data, arms that train have their first rung only: it brings the number of examples. With ``early``
+    trainings have two: the first ``early`` percent of the whole one, whose score is the train loss that it came to, negated,
+    and the whole.
     """
     found: dict[tuple[str, Identity], Arm] = {}
     sign = sense(scene.spec.task.metric)
@@ -98,20 +103,31 @@ def arms(scene: Scene, sizes: Sizes = plan_sizes) -> list[Arm]:
         for e in view.evidence:
             seen = observed(e.result, view.link)
             scores.setdefault(identity(e.trial), []).extend([] if seen is None else [sign * seen[0]])
+        losses = {} if early is None else early_signals.levels(view.evidence, early)
+        stops = early if isinstance(group.plugin, FineTuning) and view.task_facts is not None else None
         work = group.plugin.work(view, None, None)
         each = work.request_flops if work.evaluation_flops is None else work.evaluation_flops
         scoring = each * evaluation_size(view)
         for i in np.flatnonzero(admitted).tolist():
             rungs = []
             full = full_size(view, i) if group.plugin.training is not None else 0
-            ladder = [*sizes(view.probing.fidelities, full), full] if full else [0]
+            ladder: list[tuple[int, int | None]] = [(0, None)]
+            if full:
+                cheap = [(n, None) for n in sizes(view.probing.fidelities, full)] if stops is None else [(full, stops)]
+                ladder = [*cheap, (full, None)]
             parameters = {k: v[i] for k, v in view.columns.items() if k != _SIZE}
-            for n in ladder if view.task_facts is not None else ladder[:1]:
-                trial = make_trial(view, group.plugin.type, parameters, examples=n)
+            for n, percent in ladder if view.task_facts is not None else ladder[:1]:
+                method = Method.DIRECT if percent is None else Method.EARLY
+                trial = make_trial(view, group.plugin.type, parameters, examples=n, method=method, percent=percent)
                 share = n / full if full else 0.0
+                share = share if percent is None else percent / 100
                 training, passes = share * float(work.adaptation_flops[i]), share * float(work.adaptation_pass_flops[i])
-                option = scene.option(model, where, trial, float(scoring[i]), training, passes)
+                scored = float(scoring[i]) if percent is None else 0.0
+                option = scene.option(model, where, trial, scored, training, passes)
                 known = scores.get(identity(trial))
+                if known is not None and percent is not None:
+                    told = losses.get(identity_of(trial.strategy, parameters, n))
+                    known = [] if told is None else [-told]
                 state = State.OPEN if known is None else State.MEASURED if known else State.LOST
                 if (model, trial.name) in running:
                     state = State.RUNNING

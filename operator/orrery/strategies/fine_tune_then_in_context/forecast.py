@@ -189,7 +189,7 @@ class _Joint:
         self._tunings = _distinct((r[0], r[1]) for r in self.rows)
         self._tuning = np.array([self._tunings[r[0], r[1]] for r in self.rows], dtype=np.intp)
         self._curves: FineTunedCurves = LORA.curves(group)
-        self._points: Points = LORA.points_of([(dict(t), float(n)) for t, n in self._tunings])
+        self._points: Points = LORA.points_of(group, [(dict(t), float(n)) for t, n in self._tunings])
         mean, sd = self._curves.predict(self._points)
         self._tuned_sd = sd
         self.seed_sd = seed_sd(self._points)[self._tuning]
