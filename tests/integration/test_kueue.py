@@ -1,4 +1,7 @@
-"""Why a queue holds a probe, read from Kueue's own objects on a real API server: its kind is there, its controller is not."""
+"""Probes that a queue holds, on a real API server: why, in Kueue's own words, and what becomes of them when their plan is suspended.
+
+Kueue's kind is there, its controller is not; a server before 1.22 keeps no Job suspended, so Jobs are said to be held.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ from orrery.controller.events import Recorder
 from orrery.controller.jobs import JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.probing import Probing
-from orrery.controller.server import JOBS, PLANS, PROBES, WORKLOADS, NotFound, Server
-from orrery.controller.world import World
+from orrery.controller.reconcile import Reconciler
+from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, WORKLOADS, NotFound, Resource, Server
+from orrery.controller.world import World, key_of
 from tests.cluster import Cluster
-from tests.integration.operators import Namespace, chart_account, plan
+from tests.integration.operators import Namespace, chart_account, conditions, plan
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -152,3 +156,81 @@ def test_what_kueue_says_is_why_a_probe_waits(
         found["status"]["conditions"] = [{**pending, "status": "True"}, checks]
         workloads.replace_namespaced_custom_object_status(*where, "job-of-the-probe", found)
         assert case.look() == ("WaitingInQueue", "Kueue: UnsatisfiedChecks: a node is on its way")
+
+
+class Holding(Server):
+    """The server, which shows every Job as one that a queue holds, also where it keeps none suspended."""
+
+    def _call(self, method: str, resource: Resource, url: str, **request: Any) -> dict[str, Any]:
+        answer = super()._call(method, resource, url, **request)
+        for job in [answer, *answer.get("items", ())] if resource is JOBS else ():
+            if "spec" in job:
+                job["spec"]["suspend"] = True
+        return answer
+
+
+class Looking:
+    """An operator that looks when it is told to, with the chart's account, at what the server has at that moment."""
+
+    def __init__(self, space: Namespace, limited: client.ApiClient) -> None:
+        self.space, self.server, self.world, self.late = space, Holding(limited), World(), timedelta()
+        recorder = Recorder(self.server, "test")
+        jobs = JobSettings("probe:1")
+        probing = Probing(self.server, self.world, jobs, Metrics(), recorder, lambda: True, clock=self.now)
+        self.reconciler = Reconciler(probing)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.late
+
+    def look(self, seconds: float = 0.0) -> dict[str, Any]:
+        """The plan after a look, so many seconds later."""
+        self.late += timedelta(seconds=seconds)
+        for resource in (PLANS, PROBES, PRICE_LISTS, JOBS):
+            listed = list(self.server.list(resource, self.space.namespace if resource.namespaced else None))
+            for key in set(self.world.keys(resource)) - {key_of(body) for body in listed}:
+                self.world.drop(resource, self.world.get(resource, key) or {})
+            for body in listed:
+                self.world.put(resource, body)
+        self.reconciler((self.space.namespace, "plan"))
+        return self.space.plan()
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """The last of every probe."""
+        return [p["status"]["attempts"][-1] for p in self.space.probes()]
+
+
+def test_suspended_what_a_queue_holds_is_taken_back_and_its_money_returned(
+    simulating: Cluster, space: Namespace
+) -> None:
+    space.prices("queued")
+    # nor does the Job controller, which knows of no queue, start anything
+    space.core.create_namespaced_resource_quota(
+        space.namespace, {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    )
+    with config.new_client_from_config(str(chart_account(simulating))) as limited:
+        operator = Looking(space, limited)
+        space.apply(plan(prices="queued", scheduling={"queueName": "team", "priorityClassName": "low"}))
+        operator.look()
+        jobs = {j["metadata"]["name"]: j["metadata"]["labels"] for j in space.jobs()}
+        labels = {f"{GROUP}/queue-name": "team", f"{GROUP}/priority-class": "low"}
+        assert jobs and all(labels.items() <= found.items() for found in jobs.values())
+        found = operator.look(seconds=5)
+        assert conditions(found)["Ready"][:2] == ("False", "WaitingInQueue")
+        assert float(found["status"]["spend"]["reserved"]) > 0
+        # a queue may hold them for days, long past what they may take once they run
+        assert {a["reason"] for a in operator.attempts()} == {"WaitingInQueue"}
+        operator.look(seconds=86_400)
+        assert {j["metadata"]["name"] for j in space.jobs()} == set(jobs)
+        space.edit("plan", {"suspend": True})
+        operator.look()
+        until(lambda: not space.jobs(), 20)
+        spend = operator.look()["status"]["spend"]
+        assert (spend["cost"], spend["reserved"]) == ("0", "0")
+        ended = operator.attempts()
+        assert {(a["phase"], a["reason"], a["cost"]) for a in ended} == {("Failed", "Interrupted", "0")}
+        assert all("suspended" in a["message"] for a in ended)
+        assert conditions(operator.look())["Reconciling"][:2] == ("False", "Suspended") and not space.jobs()
+        # and it asks again, with a further attempt, once it goes on
+        space.edit("plan", {"suspend": False})
+        operator.look()
+        assert {j["metadata"]["name"] for j in space.jobs()} == {name[:-1] + "2" for name in jobs}

@@ -156,5 +156,20 @@ def test_what_waits_says_why_and_what_is_refused_says_by_whom(operator: Operator
     space.answered("refused", 150)
 
 
+def test_what_keeps_a_job_from_making_a_pod_is_said_and_a_mend_starts_it_anew(
+    operator: Operator, space: Namespace
+) -> None:
+    space.prices("shared")
+    space.apply(plan(prices="shared", scheduling={"priorityClassName": "nobody"}))
+    waits = until(lambda: _reason(space.plan(), "FailedCreate"), 40)
+    assert "no PriorityClass with name nobody" in conditions(waits)["Reconciling"][2] and kstatus(waits) == "InProgress"
+    assert "no PriorityClass" in space.events()["ProbePending"]
+    # such a Job never ends by itself, and its plan would wait for it
+    space.edit("plan", {"scheduling": {"priorityClassName": None}})
+    found = space.answered(seconds=90)
+    ended = [a for p in space.probes() for a in p["status"]["attempts"] if a["reason"] == "Interrupted"]
+    assert ended and all(a["cost"] == "0" for a in ended) and found["status"]["spend"]["reserved"] == "0"
+
+
 def _reason(found: dict[str, Any], reason: str) -> dict[str, Any] | None:
     return found if conditions(found).get("Reconciling", ("", ""))[1] == reason else None
