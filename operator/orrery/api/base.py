@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -60,7 +62,24 @@ def refusal(field: str, message: str) -> PydanticCustomError:
 
     Raised in model validators; ``load`` joins the field to the object's own path.
     """
-    return PydanticCustomError("rule", "{field} {message}", {"field": field, "message": message})
+    return _refused([(field, message)])
+
+
+def refuse(faults: Sequence[tuple[str, str]]) -> None:
+    """Raises one error for all of them, each as ``refusal`` has it; nothing if there is none."""
+    if faults:
+        raise _refused(faults)
+
+
+def repeated(field: str, names: list[str]) -> list[tuple[str, str]]:
+    """A fault, as ``refuse`` takes them, for every name that stands more than once in the list at ``field``."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    return [(field, f"names '{name}' twice: give every entry a name of its own") for name in twice]
+
+
+def _refused(faults: Sequence[tuple[str, str]]) -> PydanticCustomError:
+    said = "; ".join(f"{field} {message}" for field, message in faults)
+    return PydanticCustomError("rule", "{said}", {"said": said, "faults": list(faults)})
 
 
 class ObjectMeta(BaseModel):

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import AdaptationProbe
 from orrery.api.quantities import WIRE
-from orrery.api.sentences import Problem, nearest, path_of, sentence
+from orrery.api.sentences import Problem, nearest, path_of, sentences
 
 Resource = AdaptationPlan | AdaptationProbe | PriceList | AdaptationBudget
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -110,7 +110,8 @@ def parse_model(model: type[_Model], document: Any, where: str = "") -> _Model:
             return model.model_validate(_without_nulls(document), context=WIRE, by_alias=True, by_name=False)
         except ValidationError as error:
             found = error.errors(include_url=False)
-            problems = [sentence(model, document, dict(detail)) for detail in found[:_MAX_PROBLEMS]]
+            told = (sentences(model, document, dict(detail)) for detail in found[:_MAX_PROBLEMS])
+            problems = list(chain.from_iterable(told))[:_MAX_PROBLEMS]
         except RecursionError:
             problems = [Problem("the manifest", "", "is nested too deeply: write a plain manifest")]
     raise ManifestError(problems, where)

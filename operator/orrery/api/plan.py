@@ -26,6 +26,8 @@ from orrery.api.base import (
     ObjectName,
     PositiveCount,
     refusal,
+    refuse,
+    repeated,
 )
 from orrery.api.machines import Accelerator, ModelCache, ProbeTemplate, Scheduling, SecretKeyRef
 from orrery.api.models import Model
@@ -54,12 +56,6 @@ GridValue = Annotated[
 ]
 
 
-def _unique(field: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise refusal(field, f"names '{name}' twice: give every entry a name of its own")
-
-
 class GridAxis(ApiModel):
     """One parameter of a strategy and the values to consider."""
 
@@ -72,7 +68,7 @@ class GridAxis(ApiModel):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        _unique("values", self.values)
+        refuse(repeated("values", self.values))
         return self
 
 
@@ -169,18 +165,17 @@ class Objective(ApiModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        faults = []
         if self.goal is Goal.MINIMIZE_COST and self.min_quality is None:
-            raise refusal(
-                "minQuality",
-                "is missing: write the least acceptable quality, such as '0.85', which goal MinimizeCost needs",
-            )
+            said = "is missing: write the least acceptable quality, such as '0.85', which goal MinimizeCost needs"
+            faults.append(("minQuality", said))
         if self.goal is Goal.WEIGHTED and self.point_value is None:
-            raise refusal(
-                "pointValue",
-                "is missing: write the worth of a point of quality, such as '10', which goal Weighted needs",
-            )
+            said = "is missing: write the worth of a point of quality, such as '10', which goal Weighted needs"
+            faults.append(("pointValue", said))
         if not 0 < self.confidence < 1:
-            raise refusal("confidence", f"is '{self.confidence}': write a share above '0' and below '1', such as '0.9'")
+            said = f"is '{self.confidence}': write a share above '0' and below '1', such as '0.9'"
+            faults.append(("confidence", said))
+        refuse(faults)
         return self
 
 
@@ -307,31 +302,28 @@ class PlanSpec(ApiModel):
     probe_template: ProbeTemplate = Field(default_factory=ProbeTemplate, description="Overrides for the probes' Pods.")
 
     @model_validator(mode="after")
-    def _names(self) -> Self:
-        _unique("models", [m.name for m in self.models])
-        _unique("strategies", [s.name for s in self.strategies])
-        _unique("accelerators", [a.name for a in self.accelerators])
+    def _consistent(self) -> Self:
+        faults = [
+            *repeated("models", [m.name for m in self.models]),
+            *repeated("strategies", [s.name for s in self.strategies]),
+            *repeated("accelerators", [a.name for a in self.accelerators]),
+        ]
         for s in self.strategies:
-            _unique(f"strategies[{s.name}].grid", [a.name for a in s.grid])
-        _unique("exclude", [f"{e.model}/{e.strategy}" for e in self.exclude])
+            faults += repeated(f"strategies[{s.name}].grid", [a.name for a in s.grid])
+        faults += repeated("exclude", [f"{e.model}/{e.strategy}" for e in self.exclude])
         models, strategies = {m.name for m in self.models}, {s.name for s in self.strategies}
-        for e in self.exclude:
-            if e.model not in models:
-                raise refusal("exclude", f"names the model '{e.model}': write one of {', '.join(sorted(models))}")
-            if e.strategy not in strategies:
-                raise refusal(
-                    "exclude", f"names the strategy '{e.strategy}': write one of {', '.join(sorted(strategies))}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
+        for kind, name, known in (
+            *(("model", e.model, models) for e in self.exclude),
+            *(("strategy", e.strategy, strategies) for e in self.exclude),
+        ):
+            if name not in known:
+                faults.append(("exclude", f"names the {kind} '{name}': write one of {', '.join(sorted(known))}"))
         wanted, metric = self.objective.min_quality, self.task.metric.name
         if wanted is not None and wanted > 1 and metric is not MetricName.NEGATIVE_LOG_LIKELIHOOD:
             example = f"{wanted / 100:.2f}" if wanted <= 100 else "0.90"
-            raise refusal(
-                "objective.minQuality", f"is '{wanted}', and {metric} is at most 1: write a share such as '{example}'"
-            )
+            said = f"is '{wanted}', and {metric} is at most 1: write a share such as '{example}'"
+            faults.append(("objective.minQuality", said))
+        refuse(faults)
         return self
 
 

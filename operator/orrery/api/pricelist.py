@@ -6,11 +6,12 @@ import contextlib
 import datetime
 import difflib
 import re
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from orrery.api.base import API_VERSION, ApiModel, Name, ObjectMeta, refusal
+from orrery.api.base import API_VERSION, ApiModel, Name, ObjectMeta, refuse, repeated
 from orrery.api.machines import CapacityType
 from orrery.api.quantities import Money
 
@@ -226,19 +227,18 @@ class PriceListSpec(ApiModel):
     )
 
     @model_validator(mode="after")
-    def _unique(self) -> Self:
+    def _consistent(self) -> Self:
+        faults = []
         if self.currency not in CURRENCIES:
             near = difflib.get_close_matches(self.currency, sorted(CURRENCIES), n=3, cutoff=0.6)
             hint = f", such as {', '.join(near)}" if near else ", such as USD or EUR"
-            raise refusal("currency", f"is '{self.currency}', which is no currency: write an ISO 4217 code{hint}")
-        keys = [(a.name, a.capacity_type) for a in self.accelerators]
-        for name, capacity in keys:
-            if keys.count((name, capacity)) > 1:
-                raise refusal("accelerators", f"names '{name}' with {capacity} twice: keep one price for the pair")
-        hosted = [m.name for m in self.hosted_models]
-        for name in hosted:
-            if hosted.count(name) > 1:
-                raise refusal("hostedModels", f"names '{name}' twice: give every entry a name of its own")
+            said = f"is '{self.currency}', which is no currency: write an ISO 4217 code{hint}"
+            faults.append(("currency", said))
+        for (name, capacity), times in Counter((a.name, a.capacity_type) for a in self.accelerators).items():
+            if times > 1:
+                faults.append(("accelerators", f"names '{name}' with {capacity} twice: keep one price for the pair"))
+        faults += repeated("hostedModels", [m.name for m in self.hosted_models])
+        refuse(faults)
         return self
 
 

@@ -68,16 +68,15 @@ def nearest(word: Any, known: Iterable[str]) -> str:
     return f" (did you mean {by_lower[close[0]]}?)" if close else ""
 
 
-def sentence(model: type[BaseModel], document: Any, error: dict[str, Any]) -> Problem:
-    """One of pydantic's error details, for a document that was read as ``model``."""
+def sentences(model: type[BaseModel], document: Any, error: dict[str, Any]) -> list[Problem]:
+    """One of pydantic's error details, for a document that was read as ``model``: one problem, or all that a rule found."""
     location, context = error["loc"], error.get("ctx", {})
     if location and location[-1] == "[key]":
         location = location[:-1]
     path, value = path_of(location, document), error.get("input")
     if error["type"] == "rule":
-        below = context["field"]
-        return Problem(f"{path}.{below}" if below else path, value, context["message"])
-    return Problem(path, value, _message(model, location, error["type"], value, error["msg"], context))
+        return [Problem(f"{path}.{below}" if below else path, value, said) for below, said in context["faults"]]
+    return [Problem(path, value, _message(model, location, error["type"], value, error["msg"], context))]
 
 
 def _message(

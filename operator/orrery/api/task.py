@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from orrery.api.base import ApiModel, is_empty, refusal
+from orrery.api.base import ApiModel, is_empty, refusal, refuse
 from orrery.api.sources import DataSource
 
 Column = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -123,12 +123,12 @@ class Task(ApiModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        columns, source = self.dataset.columns, self.dataset.source
+        columns, source, faults = self.dataset.columns, self.dataset.source, []
         if self.type is TaskType.MULTIPLE_CHOICE and columns.options is None and source.builtin is None:
-            raise refusal(
-                "dataset.columns.options",
-                "is missing: write the name of the options' column, which a MultipleChoice task needs",
-            )
+            said = "is missing: write the name of the options' column, which a MultipleChoice task needs"
+            faults.append(("dataset.columns.options", said))
         if self.type is not TaskType.GENERATION and self.metric.name is MetricName.TOKEN_F1:
-            raise refusal("metric.name", "is TokenF1, which scores Generation tasks: write Accuracy or ExactMatch")
+            said = "is TokenF1, which scores Generation tasks: write Accuracy or ExactMatch"
+            faults.append(("metric.name", said))
+        refuse(faults)
         return self

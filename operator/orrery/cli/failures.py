@@ -31,7 +31,9 @@ def describe(error: Exception) -> tuple[Exit, list[str]]:
         return Exit.BAD_INPUT, [f"{prefix}{problem}" for problem in error.problems]
     if isinstance(error, StateBusy):
         return Exit.BUSY, [str(error)]
-    if isinstance(error, (ProbeError, PriceMissing, InvalidPlan, StateError)):
+    if isinstance(error, InvalidPlan):
+        return Exit.BAD_INPUT, list(error.sentences)
+    if isinstance(error, (ProbeError, PriceMissing, StateError)):
         return Exit.BAD_INPUT, [str(error)]
     if isinstance(error, OSError) and error.filename is not None:
         return Exit.BAD_INPUT, [_path(error)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from orrery.cli.failures import Exit, describe
 from orrery.cli.options import Output
 from orrery.cli.reading import plan_file, read_roots, with_absolute_paths
 from orrery.cli.screen import console, write
+from orrery.costs.prices import Prices
 from orrery.local.facts import read_facts
 from orrery.planning.advance import advance
 from orrery.planning.candidates import expand
@@ -71,39 +73,54 @@ def validate(
 def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots) -> _Verdict:
     verdict = _Verdict(f"{plan.metadata.namespace}/{plan.metadata.name}")
     plan = with_absolute_paths(plan, home.parent)
-    facts = Facts()
-    try:
-        space = expand(plan.spec)
-        verdict.notes.append(f"{len(space):,} candidates")
+    facts, prices = Facts(), None
+    with _told(verdict):
+        verdict.notes.append(f"{len(expand(plan.spec)):,} candidates")
+    with _told(verdict):
         facts = read_facts(plan, roots, lambda why: verdict.notes.append(f"the data was not read: {why}"))
-        verdict.notes += [
-            f"the model '{m.name}' was not looked at: {m.source.hugging_face.repo} at revision "
-            f"'{m.source.hugging_face.revision}' is not in the hub's cache on this machine; its first probe reads its sizes"
-            for m in plan.spec.models
-            if m.source.hugging_face is not None and m.name not in facts.models and m.name not in facts.uncertain
-        ]
-        if facts.task is not None:
-            verdict.notes.append(
-                f"{facts.task.train_examples:,} training and {facts.task.evaluation_examples:,} evaluation examples"
-                + (f", {facts.task.labels} labels" if facts.task.labels else "")
-            )
-        if not made.price_lists:
-            verdict.notes.append("prices and budget were not checked: give the price list with --prices FILE")
-            return verdict
-        prices = made.prices(plan)
-        verdict.problems += _foreign_budgets(plan, made, prices)
-        step = advance(plan, [], prices, facts)
-    except Exception as error:
-        code, sentences = describe(error)
-        if code is Exit.FAULT:
-            raise
-        verdict.problems += sentences
+        verdict.notes += _of_sources(plan, facts)
+    if made.price_lists:
+        with _told(verdict):
+            prices = made.prices(plan)
+            verdict.problems += [*Prices(prices).missing(plan.spec), *_foreign_budgets(plan, made, prices)]
+    else:
+        verdict.notes.append("prices and budget were not checked: give the price list with --prices FILE")
+    if verdict.problems or prices is None:
         return verdict
+    step = advance(plan, [], prices, facts)
     if any(c.type == "Stalled" and c.status == "True" for c in step.status.conditions):
         verdict.problems.append(step.message)
     elif step.finished:
         verdict.notes.append(step.message)
     return verdict
+
+
+@contextmanager
+def _told(verdict: _Verdict) -> Iterator[None]:
+    """What is refused inside is a problem of the plan, and what follows is checked all the same."""
+    try:
+        yield
+    except Exception as error:
+        code, sentences = describe(error)
+        if code is Exit.FAULT:
+            raise
+        verdict.problems += sentences
+
+
+def _of_sources(plan: AdaptationPlan, facts: Facts) -> list[str]:
+    """What was read of models and data, and what could not be looked at from here."""
+    notes = [
+        f"the model '{m.name}' was not looked at: {m.source.hugging_face.repo} at revision "
+        f"'{m.source.hugging_face.revision}' is not in the hub's cache on this machine; its first probe reads its sizes"
+        for m in plan.spec.models
+        if m.source.hugging_face is not None and m.name not in facts.models and m.name not in facts.uncertain
+    ]
+    if facts.task is not None:
+        notes.append(
+            f"{facts.task.train_examples:,} training and {facts.task.evaluation_examples:,} evaluation examples"
+            + (f", {facts.task.labels} labels" if facts.task.labels else "")
+        )
+    return notes
 
 
 def _foreign_budgets(plan: AdaptationPlan, made: Manifests, prices: PriceList) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from orrery.api.machines import Accelerator
+from orrery.api.plan import PlanSpec
 from orrery.api.pricelist import PriceList, TokenPrice
 
 
@@ -108,6 +109,22 @@ class Prices:
             f"spec.models[{model}].hostedAs is '{name}', which the PriceList '{self.price_list.metadata.name}' has no token "
             f"prices of (it lists {listed}): add it to hostedModels there, or leave hostedAs out"
         )
+
+    def missing(self, spec: PlanSpec) -> list[str]:
+        """A sentence for every price the plan needs and the list lacks."""
+        sentences = []
+        for accelerator in spec.accelerators:
+            try:
+                self.per_hour(accelerator)
+            except PriceMissing as problem:
+                sentences.append(str(problem))
+        for model in spec.models:
+            try:
+                if model.hosted_as is not None:
+                    self.hosted(model.name, model.hosted_as)
+            except PriceMissing as problem:
+                sentences.append(str(problem))
+        return sentences
 
     def per_second(self, accelerator: Accelerator) -> Decimal:
         """Price of a probe's second, exact to 28 digits."""

@@ -16,12 +16,14 @@ from orrery.api.models import Model
 from orrery.api.plan import AdaptationPlan
 from orrery.api.sources import HuggingFaceSource
 from orrery.costs.architecture import Reading, read_folder
-from orrery.local.models import refuse_absent
+from orrery.local.models import absent
+from orrery.planning.candidates import InvalidPlan
 from orrery.planning.types import Facts
 from orrery.probes.data import read_task
 from orrery.probes.errors import DataError, ProbeError
 from orrery.probes.facts import task_facts
 from orrery.probes.locations import SourceRoots
+from orrery.probes.session import TaskData
 
 #: Mean characters of a token of English text under a byte-pair vocabulary of 32k to 128k; a probe measures the real one.
 CHARACTERS_A_TOKEN = 4.0
@@ -39,22 +41,29 @@ class _Estimate:
 def read_facts(plan: AdaptationPlan, roots: SourceRoots, unreachable: Callable[[str], None] | None = None) -> Facts:
     """The facts of a plan.
 
-    Raises DataError, whose sentence names the field, when the data cannot be used. Where ``unreachable`` is given, it is
-    called with the sentence instead if the data merely is not on this machine. ModelError for a model that cannot be.
+    Raises InvalidPlan with a sentence for every model that cannot be and for data that cannot be used. Where ``unreachable``
+    is given, it is called with the sentence instead if the data merely is not on this machine.
     """
-    refuse_absent(plan.spec.models, roots)
+    faults = absent(plan.spec.models, roots)
     readings = {model.name: model_reading(model, roots) for model in plan.spec.models}
     models = {name: reading.facts for name, reading in readings.items() if reading.facts is not None}
     uncertain = {name: reading.problem for name, reading in readings.items() if reading.problem is not None}
     try:
-        data = read_task(plan.spec.task, roots)
+        data: TaskData | None = read_task(plan.spec.task, roots)
     except DataError as error:
+        said = str(error)
+        if said.startswith("task."):  # as it stands in a probe's spec
+            said = f"spec.{said}"
         source = plan.spec.task.dataset.source
         elsewhere = source.pvc is not None or source.config_map is not None
-        absent = error.reason in UNREACHABLE or (elsewhere and error.reason == "PathNotFound")
-        if unreachable is None or not absent:
-            raise
-        unreachable(str(error))
+        away = error.reason in UNREACHABLE or (elsewhere and error.reason == "PathNotFound")
+        if unreachable is None or not away:
+            raise InvalidPlan(*faults, said) from error
+        unreachable(said)
+        data = None
+    if faults:
+        raise InvalidPlan(*faults)
+    if data is None:
         return Facts(models, uncertain=uncertain)
     return Facts(models, task_facts(plan.spec.task, data, _Estimate()), uncertain)
 

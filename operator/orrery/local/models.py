@@ -1,4 +1,4 @@
-"""Models that cannot be there, said before anything is paid: a name that is not in the catalogue, a folder without a model."""
+"""Models that cannot be there, told before anything is paid: a name that is not in the catalogue, a folder without a model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from orrery.probes.errors import ModelError, ProbeError
 from orrery.probes.locations import SourceRoots
 
 
-def refuse_absent(models: Sequence[Model], roots: SourceRoots) -> None:
-    """Raises ModelError for a builtin model that does not exist and for a folder of this machine that holds no model.
+def absent(models: Sequence[Model], roots: SourceRoots) -> list[str]:
+    """A sentence for every builtin model that does not exist and every folder of this machine that holds no model.
 
     What lies on a claim that is not mapped here, or on the hub, is the probe's to find.
     """
+    sentences = []
     for model in models:
         prefix = f"spec.models[{model.name}]."
         source = model.source
@@ -28,9 +29,8 @@ def refuse_absent(models: Sequence[Model], roots: SourceRoots) -> None:
                 _holds_a_model(roots.of_claim(source.pvc), "pvc.path", source.pvc.path)
         except ProbeError as error:
             message = str(error)
-            raise ModelError(
-                error.reason, message if message.startswith(prefix) else f"{prefix}source.{message}"
-            ) from error
+            sentences.append(message if message.startswith(prefix) else f"{prefix}source.{message}")
+    return sentences
 
 
 def _listed(model: Model, prefix: str) -> None:

@@ -10,7 +10,7 @@ from orrery.api.plan import AdaptationPlan, ConfirmMode, OnExceeded, PlanSpec
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Outcome
 from orrery.api.status import PlanStatus
-from orrery.costs.prices import PriceMissing, Prices
+from orrery.costs.prices import Prices
 from orrery.planning import status
 from orrery.planning.candidates import InvalidPlan, Space, expand
 from orrery.planning.confirm import Confirmed, Confirming, in_flight
@@ -58,7 +58,7 @@ def advance(
     purse = Purse.of(plan.spec, searching)
     try:
         situation, groups, clock, table = _assess(plan.spec, records, prices, facts)
-    except (InvalidPlan, PriceMissing) as problem:
+    except InvalidPlan as problem:
         return _invalid(plan, prices, records, purse, str(problem))
     known = situation.known
     ending = {r.name for r in obsolete(plan.spec, records)}
@@ -135,7 +135,7 @@ def advance(
 def assess(
     plan: AdaptationPlan, measurements: Sequence[ProbeRecord], prices: PriceList, facts: Facts | None = None
 ) -> Situation:
-    """Candidates, forecasts and the decision without choosing probes; raises InvalidPlan or PriceMissing."""
+    """Candidates, forecasts and the decision without choosing probes; raises InvalidPlan."""
     return _assess(plan.spec, sorted(measurements, key=lambda r: r.name), prices, facts or Facts())[0]
 
 
@@ -143,9 +143,13 @@ def _assess(
     spec: PlanSpec, records: Sequence[ProbeRecord], prices: PriceList, facts: Facts
 ) -> tuple[Situation, Groups, Clock, Prices]:
     table = Prices(prices)
-    for accelerator in spec.accelerators:
-        table.per_second(accelerator)
-    space = expand(spec)
+    faults = table.missing(spec)
+    try:
+        space = expand(spec)
+    except InvalidPlan as problem:
+        raise InvalidPlan(*problem.sentences, *faults) from None
+    if faults:
+        raise InvalidPlan(*faults)
     known = gather(spec, records, facts)
     groups, clock = Groups(spec, space, known), Clock(spec, known)
     columns = forecast(spec, space, known, groups, clock, table)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orrery.api.machines import Accelerator
 from orrery.api.models import Model
-from orrery.api.plan import PlanSpec, StrategySpec
+from orrery.api.plan import PlanSpec, Probing, StrategySpec
 from orrery.laws import curve_laws
 from orrery.planning import designer_names as designers
 from orrery.strategies import registry
@@ -22,6 +22,8 @@ from orrery.strategies.trials import check_value
 
 #: More candidates than this are refused: forecasting them all would take longer than probing the sensible ones.
 MOST_CANDIDATES = 100_000
+#: So many faults of one plan are told at a time.
+_MOST_FAULTS = 50
 #: What ``probing.predictor`` may name: the ensemble of everything that bears on a candidate, or one learning-curve law.
 PREDICTORS = ("Ensemble", *curve_laws.names())
 
@@ -29,7 +31,11 @@ Index = NDArray[np.intp]
 
 
 class InvalidPlan(ValueError):  # noqa: N818  # reads as what happened
-    """The plan cannot be answered as it is written; the message says where, what was found and what to write."""
+    """The plan cannot be answered as it is written; each of the ``sentences`` says where, what was found and what to write."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("; ".join(sentences))
+        self.sentences = sentences
 
 
 @dataclass(frozen=True)
@@ -84,22 +90,22 @@ def expand(spec: PlanSpec) -> Space:
     """All candidates of a plan.
 
     Raises:
-        InvalidPlan: an unknown strategy or parameter, a value out of bounds or given twice, nothing left after
-            exclusions, or more candidates than can be forecast.
+        InvalidPlan: with every unknown strategy, parameter, predictor and designer, every value out of bounds or given
+            twice, and nothing left after exclusions; or with more candidates than can be forecast.
     """
-    try:
-        designers.entry(spec.probing.designer)
-    except designers.UnknownDesigner as e:
-        raise InvalidPlan(f"spec.probing.designer is {e}") from None
-    if spec.probing.predictor not in PREDICTORS:
-        raise InvalidPlan(
-            f"spec.probing.predictor is '{spec.probing.predictor}': write one of {', '.join(PREDICTORS)}, or leave it out"
-        )
-    grids = {s.name: _grid(s) for s in spec.strategies}
+    faults = _unknown_methods(spec.probing)
+    grids: dict[str, tuple[Strategy, dict[str, tuple[str, ...]]]] = {}
+    for s in spec.strategies:
+        try:
+            grids[s.name] = _grid(s)
+        except InvalidPlan as e:
+            faults += e.sentences
     excluded = {(e.model, e.strategy) for e in spec.exclude}
     pairs = [(m, s) for m in spec.models for s in spec.strategies if (m.name, s.name) not in excluded]
     if not pairs:
-        raise InvalidPlan("spec.exclude leaves no pair of model and strategy: take at least one pair out of it")
+        faults.append("spec.exclude leaves no pair of model and strategy: take at least one pair out of it")
+    if faults:
+        raise InvalidPlan(*faults[:_MOST_FAULTS])
     sizes = {name: prod(len(v) for v in axes.values()) for name, (_, axes) in grids.items()}
     total = sum(sizes[s.name] for _, s in pairs) * len(spec.accelerators)
     if total > MOST_CANDIDATES:
@@ -138,8 +144,21 @@ def expand(spec: PlanSpec) -> Space:
     )
 
 
+def _unknown_methods(probing: Probing) -> list[str]:
+    faults = []
+    try:
+        designers.entry(probing.designer)
+    except designers.UnknownDesigner as e:
+        faults.append(f"spec.probing.designer is {e}")
+    if probing.predictor not in PREDICTORS:
+        faults.append(
+            f"spec.probing.predictor is '{probing.predictor}': write one of {', '.join(PREDICTORS)}, or leave it out"
+        )
+    return faults
+
+
 def _grid(strategy: StrategySpec) -> tuple[Strategy, dict[str, tuple[str, ...]]]:
-    """The plug-in and its axes in its own order, checked and in canonical form."""
+    """The plug-in and its axes in its own order, checked and in canonical form; InvalidPlan with every fault of them."""
     where = f"spec.strategies[{strategy.name}]"
     try:
         plugin = registry.get(strategy.type)
@@ -147,11 +166,12 @@ def _grid(strategy: StrategySpec) -> tuple[Strategy, dict[str, tuple[str, ...]]]
         raise InvalidPlan(f"{where}.type: {e}") from None
     known = {p.name: p for p in plugin.parameters}
     given = {a.name: a.values for a in strategy.grid}
+    faults = []
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise InvalidPlan(
+            faults.append(
                 f"{where}.grid names the parameter '{name}', which {strategy.type} does not have: "
                 f"write one of {', '.join(known)}{hint}"
             )
@@ -162,11 +182,14 @@ def _grid(strategy: StrategySpec) -> tuple[Strategy, dict[str, tuple[str, ...]]]
             try:
                 text = check_value(spec, value)
             except ValueError as e:
-                raise InvalidPlan(f"{where}.grid[{name}].values {e}") from None
+                faults.append(f"{where}.grid[{name}].values {e}")
+                continue
             if text in values:
-                raise InvalidPlan(f"{where}.grid[{name}].values holds {text} twice: write every value once")
+                faults.append(f"{where}.grid[{name}].values holds {text} twice: write every value once")
             values.append(text)
         axes[name] = tuple(values)
+    if faults:
+        raise InvalidPlan(*faults)
     return plugin, axes
 
 

@@ -196,9 +196,9 @@ BAD_PLANS: list[tuple[str, Any, str, str]] = [
         "key",
     ),
     (
-        "spec.models.1.name",
-        "smollm2-135m",
-        "spec.models names 'smollm2-135m' twice: give every entry a name of its own",
+        "spec.models.0.name",
+        "minilm",
+        "spec.models names 'minilm' twice: give every entry a name of its own",
         "key",
     ),
     ("spec.probing.parallelism", 65, "spec.probing.parallelism is 65: write at most 64", "schema"),

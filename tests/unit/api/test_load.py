@@ -77,6 +77,36 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(refused(document)) == 2
 
 
+def test_every_rule_over_several_fields_is_told_at_once() -> None:
+    document = changed(changed(PLAN, "spec.models.0.name", "minilm"), "spec.objective.minQuality", "90")
+    document = changed(document, "spec.exclude.0.strategy", "prayer")
+    assert refused(document) == [
+        "spec.models names 'minilm' twice: give every entry a name of its own",
+        "spec.exclude names the strategy 'prayer': write one of lora, shots, zero",
+        "spec.objective.minQuality is '90', and Accuracy is at most 1: write a share such as '0.90'",
+    ]
+    document = changed(
+        changed(PLAN, "spec.objective", {"goal": "Weighted", "confidence": "1"}), "spec.task.type", "MultipleChoice"
+    )
+    document = changed(document, "spec.task.metric.name", "TokenF1")
+    fields = {problem.split(" is ")[0] for problem in refused(document)}
+    assert {"spec.objective.pointValue", "spec.objective.confidence", "spec.task.metric.name"} <= fields
+    prices = changed(changed(PRICES, "spec.currency", "XQZ"), "spec.accelerators.2.capacityType", "OnDemand")
+    prices = changed(prices, "spec.hostedModels", [PRICES["spec"]["hostedModels"][0]] * 3)
+    assert [problem.split()[0] for problem in refused(prices)] == [
+        "spec.currency",
+        "spec.accelerators",
+        "spec.hostedModels",
+    ]
+
+
+def test_a_manifest_of_faults_is_told_by_the_first_fifty() -> None:
+    names = [{"name": f"m{i % 20}", "source": {"builtin": {"name": "all-minilm-l6-v2"}}} for i in range(40)]
+    exclude = [{"model": f"x{i}", "strategy": f"y{i}"} for i in range(40)]
+    document = changed(changed(PLAN, "spec.models", names), "spec.exclude", exclude)
+    assert len(refused(document)) == 50
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("path", ["spec.probing.seed", "metadata.annotations", "spec.task.template.example"])
 def test_no_field_takes_nan(path: str, value: float) -> None:

@@ -195,6 +195,36 @@ def test_bad_plans_are_refused_with_field_value_and_mend(work, orrery, what):
         assert part in text
 
 
+def test_all_that_is_wrong_with_a_plan_is_told_at_once(work, orrery):
+    bad = changed(PLAN, "spec.strategies.0", {"name": "lora", "type": "Lora"})
+    bad = changed(bad, "spec.strategies.1", {"name": "pray", "type": "Prayer"})
+    models = [{"name": n, "source": {"builtin": {"name": n}}} for n in ("gpt-8", "gpt-9")]
+    bad = changed(changed(bad, "spec.models", models), "spec.task.dataset.source", {"builtin": {"name": "bigbench/no"}})
+    bad = changed(changed(bad, "spec.accelerators.0.name", "h100"), "spec.probing", {"designer": "Dice"})
+    budget = {
+        "apiVersion": "orrery.dev/v1alpha1",
+        "kind": "AdaptationBudget",
+        "metadata": {"name": "month", "namespace": "shop"},
+        "spec": {"currency": "EUR", "maxProbeCost": "5"},
+    }
+    code, out, err = orrery("validate", write(work / "plan.yaml", bad, PRICES, budget), "--output", "json")
+    (plan,) = json.loads(out)["plans"]
+    assert (code, err) == (2, "")
+    assert [sentence.split(" is ")[0].split(":")[0].split(" has ")[0] for sentence in plan["problems"]] == [
+        "spec.probing.designer",
+        "spec.strategies[lora].type",
+        "spec.strategies[pray].type",
+        "spec.models[gpt-8].source.builtin.name",
+        "spec.models[gpt-9].source.builtin.name",
+        "spec.task.dataset.source.builtin.name",
+        "spec.accelerators[h100]",
+        "spec.currency of AdaptationBudget 'month'",
+    ]
+    for command in ("run", "estimate"):
+        code, out, err = orrery(command, work / "plan.yaml")
+        assert (code, out) == (2, "") and err.count("error: ") == 3 and "gpt-8" in err and "bigbench/no" in err
+
+
 def test_duplicate_names_are_refused(work, orrery):
     twice = changed(PLAN, "spec.models", [PLAN["spec"]["models"][0]] * 2)
     code, out, _ = orrery("validate", write(work / "plan.yaml", twice, PRICES))

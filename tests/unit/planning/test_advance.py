@@ -141,6 +141,22 @@ def test_what_cannot_be_answered_stalls_with_a_sentence(changes: dict[str, Any],
     assert step.status.phase == "Stalled" and not step.rows
 
 
+def test_missing_prices_are_told_together_with_what_else_is_wrong() -> None:
+    hosted = model("small") | {"hostedAs": "large"}
+    changes = {"models": [hosted], "accelerators": [{"name": "h100"}, {"name": "l4"}]}
+    step = advance(small(**changes, strategies=[{"name": "x", "type": "Prayer"}]), [], PRICES)
+    for said in (
+        "'Prayer' is no installed strategy",
+        "[h100] has no OnDemand price",
+        "[l4] has",
+        "hostedAs is 'large'",
+    ):
+        assert said in step.message
+    assert step.message.count("; ") == 3 and step.reason == "InvalidPlan" and step.finished
+    alone = advance(small(**changes), [], PRICES)
+    assert alone.message.count("; ") == 2 and alone.reason == "InvalidPlan"
+
+
 def test_an_infeasible_plan_is_an_answer_that_names_the_nearest_miss() -> None:
     plan = tiny(objective={"goal": "MaximizeQuality", "minQuality": "0.999"})
     run = drive(plan, PRICES, World(seed=3))

@@ -66,6 +66,32 @@ def test_refusals_say_what_to_write(strategies: list[dict[str, object]], sentenc
     assert sentence in str(refused.value)
 
 
+def test_every_fault_of_the_methods_is_told_at_once() -> None:
+    strategies = [
+        {"name": "a", "type": "Lora"},
+        {
+            "name": "b",
+            "type": "LoRA",
+            "grid": [{"name": "rnk", "values": [8]}, {"name": "rank", "values": [0, 4, "x"]}],
+        },
+        {"name": "c", "type": "Prayer"},
+    ]
+    plan = make_plan(strategies=strategies, probing={"designer": "Dice", "predictor": "Linear"})
+    with pytest.raises(InvalidPlan) as refused:
+        expand(plan.spec)
+    places = [sentence.split(" is ")[0].split(":")[0] for sentence in refused.value.sentences]
+    assert places == [
+        "spec.probing.designer",
+        "spec.probing.predictor",
+        "spec.strategies[a].type",
+        "spec.strategies[b].grid names the parameter 'rnk', which LoRA does not have",
+        "spec.strategies[b].grid[rank].values",
+        "spec.strategies[b].grid[rank].values",
+        "spec.strategies[c].type",
+    ]
+    assert str(refused.value) == "; ".join(refused.value.sentences)
+
+
 def test_ten_million_candidates_are_counted_not_built() -> None:
     axes = [
         ("learningRate", [f"{i}e-6" for i in range(1, 65)]),
