@@ -1,4 +1,7 @@
-"""Kubernetes Events: what happened to a plan, for ``kubectl describe``. Best effort: nothing waits for them or rests on them."""
+"""Kubernetes Events: what happened to a plan, for ``kubectl describe``, and in the log, which keeps it for longer.
+
+Best effort: nothing waits for them or rests on them.
+"""
 
 from __future__ import annotations
 
@@ -120,6 +123,7 @@ class Recorder:
         self._told[identity] = None
         while len(self._told) > _REMEMBERED:
             self._told.pop(next(iter(self._told)))
+        log.info("%s/%s: %s: %s", involved["namespace"], involved["name"], reason, message)
         now = datetime.now(UTC)
         event: Object = {
             "apiVersion": "v1",

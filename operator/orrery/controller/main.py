@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import kopf
-from prometheus_client import exposition
+from prometheus_client import disable_created_metrics, exposition
 
 from orrery.api.base import GROUP, VERSION
 from orrery.controller.events import Recorder
@@ -152,8 +152,9 @@ def run(settings: Settings, pages: Callable[[Operator], Callable[[str], Any]] | 
     """Run until it is told to end; the process's exit status. ``pages`` makes what answers the port for reports, if there is one."""
     _share_heaps()
     operator = build(settings)
-    # each watch event is not news to a person
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside every counter, which nothing asks for
+    if not log.isEnabledFor(logging.DEBUG):  # that it watches is not news to a person, nor each watch event
+        logging.getLogger("kopf").setLevel(logging.WARNING)
     if problem := missing_definitions(operator.server, settings.namespace):
         log.error("%s", problem)
         return 1

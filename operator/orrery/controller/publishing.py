@@ -55,6 +55,22 @@ class Publisher:
         self.store.metrics.stalled(key_of(body), told)
         self.store.recorder.stalled(body, reason, sentence)
 
+    def stands(self, body: Object) -> bool:
+        """Whether the rows are where the status says, as far as is known or, after a while, as the server says."""
+        key, now = key_of(body), time.monotonic()
+        name, known = (body.get("status") or {}).get("resultsRef"), self._written.get(key)
+        if not name or known is None or now - known[2] < REMEMBERED_SECONDS:
+            return True
+        try:
+            there = self.store.server.get(CONFIG_MAPS, key[0], name)["metadata"]
+        except NotFound:
+            there = {}
+        if (there.get("annotations") or {}).get(results.DIGEST) != known[1]:
+            del self._written[key]
+            return False
+        self._written[key] = (*known[:2], now)
+        return True
+
     def forget(self, key: Key) -> None:
         """The plan is gone."""
         self._written.pop(key, None)

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any
 
 from orrery.api.base import API_VERSION
@@ -38,8 +37,9 @@ from orrery.controller.records import (
 )
 from orrery.controller.results import config_map_name
 from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, Object, Refused
+from orrery.controller.until import until_expired, until_old
 from orrery.controller.world import Key, key_of, owners_of
-from orrery.costs.prices import age_note, days_until_old
+from orrery.costs.prices import age_note
 from orrery.planning.advance import advance
 from orrery.planning.status import progress
 from orrery.planning.types import Facts, ProbeRecord, Step
@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 #: A plan that moves is looked at this often even if nothing wakes it: the level, not the edge, is what counts.
 RESYNC_SECONDS = 300.0
+#: One that rests is looked at this often: its results are nobody's to watch.
+REST_SECONDS = 600.0
 #: Planning takes at most a fiftieth of a thread for one plan while its probes run: news that comes sooner is only counted.
 _SHARE, _LONGEST_REST = 50.0, 5.0
 
@@ -96,7 +98,7 @@ class Reconciler:
             self._keys.pop(key, None)
             self.world.settle(key, self.world.lost(key))
             return None
-        if self._until_expired(body) == 0.0:
+        if until_expired(body, self.clock()) == 0.0:
             self.probing.fence()
             self.server.delete(PLANS, body)
             return None
@@ -149,13 +151,13 @@ class Reconciler:
                 ending,
                 pending,
                 self._until_deadline(plan, finished),
-                None if finished else RESYNC_SECONDS,
-                self._until_expired(self.world.get(PLANS, key) or body),
-                self._until_old(prices),
+                REST_SECONDS if finished else RESYNC_SECONDS,
+                until_expired(self.world.get(PLANS, key) or body, self.clock()),
+                until_old(prices, self.clock()),
             )
             if w is not None
         ]
-        return min(waits) if waits else None
+        return min(waits)
 
     def _answer(
         self, plan: AdaptationPlan, body: Object, prices: PriceList, priced: str | None
@@ -163,7 +165,8 @@ class Reconciler:
         """Decide if there is something to decide, else tell how far the probes are; as ``_decide`` returns it."""
         key, now = key_of(body), time.monotonic()
         of, last = self._inputs(plan, body, priced), self._decided.get(key)
-        if last is None or now >= last.until:
+        rests = last is not None and last.told is None and last.of == of
+        if last is None or (now >= last.until and not (rests and self.publisher.stands(body))):
             return self._decide(plan, body, prices, priced)
         if last.of == of:
             if last.told is not None:
@@ -386,24 +389,6 @@ class Reconciler:
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)
         return left if left is not None and left > 0 and not finished else None
-
-    def _until_old(self, prices: PriceList) -> float | None:
-        """Seconds until the prices are to be said to be old, so that finished plans say it too; None when they are."""
-        now = self.clock()
-        days = days_until_old(prices, now.date())
-        if days is None:
-            return None
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        return (midnight + timedelta(days=days) - now).total_seconds()
-
-    def _until_expired(self, body: Object) -> float | None:
-        """Seconds until the plan is to be deleted, 0 when it is due; None without an answer to the spec as it is."""
-        spec, told = body.get("spec"), body.get("status") or {}
-        ttl = spec.get("ttlSecondsAfterFinished") if isinstance(spec, dict) else None
-        if not isinstance(ttl, int) or told.get("observedGeneration") != body["metadata"].get("generation"):
-            return None
-        at = ended.parse_timestamp(told.get("completionTime"))
-        return None if at is None else max(0.0, ttl - (self.clock() - at).total_seconds())
 
 
 def _bare(body: Object) -> Object:

@@ -17,6 +17,7 @@ from kubernetes import client, config
 from urllib3 import Timeout
 from yaml import YAMLError
 
+import orrery
 from orrery.api.base import GROUP, VERSION
 
 Object = dict[str, Any]
@@ -24,6 +25,8 @@ Object = dict[str, Any]
 #: (connect, read) seconds of one request; a server that does not answer in that time is asked again later. Not longer than
 #: the margin of the Lease: a write that was sent while it was held must have landed before another operator may take it.
 TIMEOUT = (5, 10)
+#: Who asks, in audit logs; up to the stroke it is the manager of the fields that were written.
+AGENT = f"orrery/{orrery.__version__}"
 #: Objects of a page of a list: parsed, one takes some sixty kilobytes.
 _PAGE = 100
 #: A gentle list rests three times as long as a page took, but not so long that its snapshot (five minutes) could expire.
@@ -206,7 +209,7 @@ class Server:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": AGENT}
         status = 0
         try:
             answer = self._send(method, url, dict(query or {}), body, headers)

@@ -26,13 +26,16 @@ class Server:
         return body
 
 
-def test_the_same_is_told_once():
+def test_the_same_is_told_once(caplog):
+    caplog.set_level("INFO")
     server = Server()
     server.open.set()
     recorder = events.Recorder(server)
     for sentence in ("a", "b", "a"):
         recorder.stalled(BODY, "InvalidPlan", sentence)
     assert server.written == ["a", "b"]
+    # an Event is gone after an hour, the log is not
+    assert caplog.messages == [f"team-a/support: InvalidPlan: {sentence}" for sentence in ("a", "b")]
 
 
 def test_once_started_nobody_waits_and_everything_is_written_in_order():

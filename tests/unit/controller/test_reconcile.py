@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from orrery.api.probe import Attempt, ProbeSpec
+from orrery.controller import publishing, reconcile
 from orrery.controller.attempts import timestamp
 from orrery.controller.events import Recorder
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
-from orrery.controller.server import JOBS, PLANS, PRICE_LISTS, PROBES, Object
+from orrery.controller.server import CONFIG_MAPS, JOBS, PLANS, PRICE_LISTS, PROBES, Object
 from orrery.controller.world import World
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import report
@@ -324,3 +325,24 @@ def test_what_cannot_begin_is_not_waited_for_once_its_cause_is_mended() -> None:
     assert cluster.jobs() == [job.removesuffix("1") + "2"]
     first = cluster.world.probe((NAMESPACE, job.removesuffix("-1"))).status.attempts[0]  # type: ignore[union-attr]
     assert (first.reason, first.cost) == ("Interrupted", 0) and "was edited" in str(first.message)
+
+
+def test_the_rows_of_a_plan_that_rests_are_written_again_when_somebody_deletes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconcile, "RESYNC_SECONDS", 0.0)
+    cluster, _ = begun()
+    settled(cluster)
+    name = told(cluster)["resultsRef"]
+    rows = cluster.server.held[CONFIG_MAPS.kind, name]
+    again = cluster.look()
+    assert again is not None and again <= reconcile.REST_SECONDS, "nobody watches them: they are looked for"
+    monkeypatch.setattr(publishing, "REMEMBERED_SECONDS", 0.0)
+    cluster.look()
+    assert cluster.server.held[CONFIG_MAPS.kind, name] is rows, "what is there is not written, nor decided anew"
+    del cluster.server.held[CONFIG_MAPS.kind, name]
+    cluster.look()
+    assert cluster.server.held[CONFIG_MAPS.kind, name]["binaryData"] == rows["binaryData"]
+    cluster.server.held[CONFIG_MAPS.kind, name] = {**rows, "metadata": {"name": name}}
+    cluster.look()
+    assert cluster.ready() == ("False", "ForeignConfigMap")

@@ -76,6 +76,7 @@ def test_a_request_says_who_asks_what(server: Server, http: Answering) -> None:
     verb, path, headers, sent = http.asked[0]
     assert (verb, path) == ("PUT", "/apis/orrery.dev/v1alpha1/namespaces/ns/adaptationprobes/a/status")
     assert headers["authorization"] == "Bearer first" and headers["Content-Type"] == "application/json"
+    assert headers["User-Agent"].startswith("orrery/"), "the name that audit logs and managedFields have"
     assert json.loads(sent) == body
     server.merge(PLANS, "ns", "a", {"metadata": {}})
     assert http.asked[1][2]["Content-Type"] == "application/merge-patch+json"

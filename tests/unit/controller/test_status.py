@@ -15,6 +15,7 @@ from orrery.controller import features, results, status
 from orrery.controller.jobs import JobSettings
 from orrery.controller.reconcile import Reconciler
 from orrery.controller.records import DELETED
+from orrery.controller.until import until_old
 from orrery.controller.world import World
 from orrery.planning.types import ProbeRecord, ProbeState
 from tests.unit.controller import factory
@@ -136,13 +137,13 @@ def test_old_prices_are_said_in_the_condition_once() -> None:
         return next(c.get("message", "") for c in written["conditions"] if c["type"] == "Validated")
 
     assert message(told(now)) == ""
-    wait = reconciler._until_old(prices)
+    wait = until_old(prices, now)
     assert wait == (datetime(2026, 4, 2, tzinfo=UTC) - now).total_seconds()
     assert message(told(now + timedelta(seconds=wait - 1))) == ""
     first = told(datetime(2026, 4, 2, tzinfo=UTC))
     assert message(first) == "the prices of 'prices' are more than 90 days old (2026-01-01): read them again"
     assert told(datetime(2026, 8, 2, tzinfo=UTC)) == first, "the same status is not written again"
-    assert reconciler._until_old(prices) is None
+    assert until_old(prices, now) is None
 
 
 def test_fields_that_a_server_left_out_are_seen_in_its_answer() -> None:
