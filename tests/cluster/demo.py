@@ -20,6 +20,7 @@ from typing import Any
 import helm_python as helm
 
 from tests.cluster import Cluster, Options
+from tests.cluster.decision import FurtherProbe, decided_locally, differences
 from tests.cluster.programs import REPOSITORY, ClusterError, programs
 
 CLAIM = "orrery-assets"
@@ -27,7 +28,7 @@ SYSTEM = "orrery-system"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the demonstration; 0 when the plan was answered."""
+    """Runs the demonstration; 0 when the plan was answered, and as `orrery run` answers it on the same measurements."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.demo", description=__doc__)
     parser.add_argument("plan", type=Path, nargs="?", default=REPOSITORY / "examples" / "intents" / "plan.yaml")
     parser.add_argument("--seconds", type=float, default=1500, help="give up after this long (default %(default)s)")
@@ -84,7 +85,24 @@ class _Demo:
             f"{progress['succeeded']} probes in {seconds:.0f} s cost {spend['cost']} {spend['currency']}, "
             f"{spend.get('savedPercent', '0')} % less than measuring every candidate in full"
         )
-        return 0 if status["phase"] == "Answered" else 1
+        return 0 if self.decided_the_same(found) and status["phase"] == "Answered" else 1
+
+    def decided_the_same(self, plan: dict[str, Any]) -> bool:
+        """Whether `orrery run` decides the same on the reports of the cluster's probes; it says so."""
+        probes = json.loads(self.kubectl("get", "aprobe", "-o", "json"))["items"]
+        prices = json.loads(
+            self.kubectl("get", "pricelist", plan["spec"]["pricing"]["priceListRef"]["name"], "-o", "json")
+        )
+        with tempfile.TemporaryDirectory(prefix="orrery-demo-") as folder:
+            try:
+                found = differences(plan["status"], decided_locally(plan, probes, prices, Path(folder)))
+            except FurtherProbe as error:
+                found = [str(error)]
+        if found:
+            print("`orrery run` decides otherwise on the same reports:", *found, sep="\n  ")
+        else:
+            print(f"`orrery run` decides the same on the reports of these {len(probes)} Jobs, to the last digit")
+        return not found
 
     def assets(self) -> None:
         """The builtin models and tasks as a volume, as a cluster's administrator would fill it once."""

@@ -14,17 +14,9 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from orrery.api.load import parse
-from orrery.api.plan import AdaptationPlan
-from orrery.api.pricelist import PriceList
-from orrery.api.probe import ProbeSpec, Report
 from orrery.controller import results
-from orrery.local import engine
-from orrery.local.facts import read_facts
-from orrery.local.store import Store
-from orrery.planning.advance import advance
-from orrery.probes.locations import SourceRoots
 from tests.cluster import Cluster
+from tests.cluster.decision import FurtherProbe, decided_locally, differences
 from tests.integration.operators import IMAGE, Namespace, Operator, conditions, kstatus, plan, stalled
 from tests.waiting import crowding, until
 
@@ -40,35 +32,6 @@ LORA = {
         {"name": "dataPercent", "values": [25, 100]},
     ],
 }
-DECISION = ("recommendation", "alternatives", "frontier")
-
-
-class Silent:
-    """An observer of a local run that shows nothing."""
-
-    def __getattr__(self, _: str) -> Any:
-        return lambda *args, **kwargs: None
-
-
-def decided_locally(
-    found: dict[str, Any], probes: list[dict[str, Any]], prices: dict[str, Any], folder: Path
-) -> dict[str, Any]:
-    """The decision of `orrery run` on the same plan and the very reports that the cluster's probes gave; it needs no other."""
-    asked = parse({k: v for k, v in found.items() if k != "status"})
-    priced = parse({**prices, "metadata": {"name": prices["metadata"]["name"]}})
-    assert isinstance(priced, PriceList) and isinstance(asked, AdaptationPlan)
-    store = Store(folder / "state")
-    for probe in probes:
-        spec, report = ProbeSpec.model_validate(probe["spec"]), Report.model_validate(probe["status"]["report"])
-        store.write_reused(spec, report, "the cluster")
-    settings = engine.Settings(folder / "state", lambda *_: pytest.fail("a further probe was started"))
-    # as the command reads them: of a hub's repositories that are not in this machine's cache, nothing is known
-    absent: list[str] = []
-    facts = read_facts(asked, SourceRoots(), absent.append)
-    assert len(absent) == 1 and facts.task is None and not facts.models
-    answer = engine.run(asked, priced, facts, settings, advance, Silent(), engine.Stop())
-    assert answer.step.finished and len(answer.records) == len(probes)
-    return answer.step.status.to_wire()
 
 
 def test_a_plan_is_answered_as_it_is_locally(
@@ -102,8 +65,12 @@ def test_a_plan_is_answered_as_it_is_locally(
     assert note == "" or note.startswith(("this server is Kubernetes 1.", "the prices of '"))
     # the same measurements, the same decision
     listed = space.custom.get_cluster_custom_object("orrery.dev", "v1alpha1", "pricelists", "shared")
-    local = decided_locally(found, space.probes(), listed, tmp_path)
-    assert {k: status[k] for k in DECISION} == {k: local[k] for k in DECISION}
+    assert differences(status, decided_locally(found, space.probes(), listed, tmp_path / "same")) == []
+    # and the comparison sees another one
+    dearer = {**listed, "spec": {**listed["spec"], "accelerators": [{"name": "cpu", "pricePerHour": "0.37"}]}}
+    assert differences(status, decided_locally(found, space.probes(), dearer, tmp_path / "dearer"))
+    with pytest.raises(FurtherProbe):
+        decided_locally(found, [], listed, tmp_path / "none")
     # every attempt was a Job of its own, paid within what was reserved; its Pod had no token
     probes = space.probes()
     assert status["progress"]["succeeded"] == len(probes) == len(space.jobs())
