@@ -178,3 +178,12 @@ def worth(s: Stakes, index: NDArray[np.intp], shifts: Array) -> list[Worth]:
         gain = float(top.mean()) - max(float(stay[best]), best_other)
         out.append(Worth(gain, float(clear), float(np.mean(top > held + 1.0))))
     return out
+
+
+def in_points(worth: float) -> str:
+    """Worth in words; what a missed objective costs is counted as more points than a metric has.
+
+    >>> in_points(1.62), in_points(271.0)
+    ('1.6 points', 'over 100 points')
+    """
+    return f"{worth:.2g} points" if worth < 99.5 else "over 100 points"

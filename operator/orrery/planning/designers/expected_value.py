@@ -127,19 +127,19 @@ class _Search:
                 continue
             start.append(batch.request(self._why(best, opening, top, pays)))
             total += batch.seconds
-        left = f" (the best would bring {first.worth.points:.2g} points)" if first is not None else ""
+        left = f" (the best would bring {value.in_points(first.worth.points)})" if first is not None else ""
         return Design(start, wanted, unaffordable, total, f"no further probe is worth its price{left}")
 
     def _why(self, best: Valued, opening: Valued, top: value.Worth, pays: bool) -> str:
         """Why a probe is started: that it may change the choice, or else what it is needed for."""
         if top.change > 0:
-            return f"improves the choice with {top.change:.0%} probability, by {top.gain:.2g} points on average"
+            return f"improves the choice with {top.change:.0%} probability, by {value.in_points(top.gain)} on average"
         if not pays:
             why = f"the choice would rest on no measurement of {best.model}"
         elif opening is not best:
             why = "the model as it is comes first, since everything else is read against it"
         else:
-            why = f"the choice stays and its forecasts get surer, which is worth {top.clarity:.2g} points"
+            why = f"the choice stays and its forecasts get surer, which is worth {value.in_points(top.clarity)}"
         return f"{why}; brings the task's facts" if self.scene.known.task_facts is None else why
 
     def _believe(self) -> tuple[Columns, Decision]:

@@ -166,7 +166,8 @@ class Batch:
             accelerator=self.accelerator,
             deadline_seconds=self.deadline,
         )
-        cost, worst = expected(self.seconds, price), reservation(self.deadline, price)
+        worst = reservation(self.deadline, price)
+        cost = min(expected(self.seconds, price), worst)  # its deadline ends it
         self.purse.take(worst, self.deadline * self.scene.count(self.accelerator), new=True)
         kinds = ", ".join(dict.fromkeys(o.trial.strategy for o in self.options))
         return ProbeRequest(
