@@ -138,6 +138,9 @@ def test_the_operator_reads_what_the_chart_sets() -> None:
     (deployment,) = of_kind(objects(VARIANTS["everything"]), "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     env = {e["name"]: e.get("value", "given") for e in container["env"] if e["name"].startswith("ORRERY_")}
+    for name in env:
+        with pytest.raises(helm.HelmError, match=f"extraEnv names {name},"):
+            texts({"extraEnv": [{"name": name, "value": ""}]})
     settings = Settings.from_environment(env)
     assert settings.namespace is None and settings.own_namespace == settings.identity == "given"
     assert settings.jobs.image == "orrery-probe:cuda" and settings.jobs.assets_claim == "assets"
@@ -189,6 +192,13 @@ def test_the_policy_selects_what_the_operator_makes() -> None:
         ({"priceList": {"spec": {"accelerators": [{"name": "cpu", "pricePerHour": 0.1}]}}}, "pricePerHour"),
         ({"probe": {"memory": "8GB"}}, "memory"),
         ({"workers": 0}, "workers"),
+        ({"image": {"tag": "no tag"}}, "tag"),
+        ({"metrics": {"port": 80}}, "port"),
+        ({"podLabels": {"app.kubernetes.io/name": "other"}}, "podLabels"),
+        ({"podSecurityContext": {"runAsUser": 0}}, "runAsUser"),
+        ({"securityContext": {"privileged": True}}, "privileged"),
+        ({"resources": {"limits": {"memory": 512}}}, "memory"),
+        ({"networkPolicy": {"probes": {"modelSource": {"cidrs": [{"cidr": "10.0.0.0"}]}}}}, "cidr"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: dict[str, Any], words: str) -> None:
@@ -208,6 +218,8 @@ def test_wrong_values_are_refused_by_name(values: dict[str, Any], words: str) ->
             {"metrics": {"serviceMonitor": {"enabled": True}, "service": {"enabled": False}}},
             "needs metrics.service.enabled",
         ),
+        ({"health": {"port": 9090}}, "give each a number of its own"),
+        ({"extraEnv": [{"name": "ORRERY_WORKERS", "value": "3"}]}, "extraEnv names ORRERY_WORKERS"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], words: str) -> None:
@@ -236,7 +248,7 @@ def test_every_value_is_used_and_in_the_schema() -> None:
             assert name in node["properties"], f"{path}{name} is not in values.schema.json"
             assert f".{name}" in templates, f"{path}{name} is used by no template"
             below = node["properties"][name]
-            if isinstance(value, dict) and value and "properties" in below and name not in ("spec", "resources"):
+            if isinstance(value, dict) and value and "properties" in below and not name.endswith(("spec", "resources", "ecurityContext")):
                 check(value, below, f"{path}{name}.")
 
     check(values, schema, "")
