@@ -18,6 +18,7 @@ from orrery.controller import results
 from tests.cluster import Cluster
 from tests.cluster.decision import FurtherProbe, decided_locally, differences
 from tests.integration.operators import IMAGE, Namespace, Operator, conditions, kstatus, plan, stalled
+from tests.unit.charts.test_gitops import ARGOCD_OF_KSTATUS, flux, health
 from tests.waiting import crowding, until
 
 pytestmark = pytest.mark.integration
@@ -41,10 +42,12 @@ def test_a_plan_is_answered_as_it_is_locally(
     strategies = [*plan()["spec"]["strategies"], LORA]
     space.apply(plan(prices="shared", models=("ok", "ok"), strategies=strategies))
     phases: list[tuple[str, str]] = []
+    seen: dict[str, dict[str, Any]] = {}
     tokens: list[str] = []
 
     def over() -> bool:
         now = space.plan()
+        seen[now["metadata"]["resourceVersion"]] = now
         phases.append((kstatus(now), (now.get("status") or {}).get("phase", "")))
         for pod in space.pods():
             for container in pod["spec"]["containers"]:
@@ -57,6 +60,11 @@ def test_a_plan_is_answered_as_it_is_locally(
     # kstatus reads it right in each phase
     assert {k for k, _ in phases[:-1]} == {"InProgress"} and phases[-1] == ("Current", "Answered")
     assert "Probing" in {p for _, p in phases}
+    # and so do Argo CD and Flux, of every status that was there to be seen
+    told = [now for now in seen.values() if "status" in now]
+    read = [kstatus(now) for now in told]
+    assert [flux(now) for now in told] == read
+    assert [health("AdaptationPlan", now)["status"] for now in told] == [ARGOCD_OF_KSTATUS[status] for status in read]
     said = conditions(found)
     assert set(said) == {
         *("Ready", "Reconciling", "Stalled", "Validated", "ProbesCompleted", "BudgetAvailable", "Feasible")

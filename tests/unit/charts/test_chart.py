@@ -248,7 +248,12 @@ def test_every_value_is_used_and_in_the_schema() -> None:
             assert name in node["properties"], f"{path}{name} is not in values.schema.json"
             assert f".{name}" in templates, f"{path}{name} is used by no template"
             below = node["properties"][name]
-            if isinstance(value, dict) and value and "properties" in below and not name.endswith(("spec", "resources", "ecurityContext")):
+            if (
+                isinstance(value, dict)
+                and value
+                and "properties" in below
+                and not name.endswith(("spec", "resources", "ecurityContext"))
+            ):
                 check(value, below, f"{path}{name}.")
 
     check(values, schema, "")
