@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -143,14 +143,16 @@ def parse_text(text: str, where: str = "") -> Manifests:
         raise ManifestError([Problem("the file", "", str(error))], where) from None
     made = Manifests()
     problems: list[Problem] = []
-    for document in _flat(documents):
+    flat = list(_flat(documents))
+    for number, document in enumerate(flat, 1):
         if _is_foreign(document):
             made.others.append(document)
             continue
         try:
             resource = parse(document)
         except ManifestError as error:
-            problems += error.problems
+            place = f"document {number}: " if len(flat) > 1 else ""
+            problems += [replace(problem, field=f"{place}{problem.field}") for problem in error.problems]
             continue
         if isinstance(resource, AdaptationPlan):
             made.plans.append(resource)
@@ -169,19 +171,21 @@ def load(paths: Iterable[Path]) -> Manifests:
     """Every document of every file, in order. Raises ManifestError for the first file with problems, and for repeated names."""
     total = Manifests()
     for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ManifestError([Problem("the file", "", "is not UTF-8 text: give a YAML file")], str(path)) from None
-        except OSError as error:
-            raise ManifestError(
-                [Problem("the file", "", f"cannot be read ({error.strerror}): give the path of a YAML file")], str(path)
-            ) from None
-        made = parse_text(text, str(path))
-        total.add(made)
+        total.add(parse_text(text_of(path), str(path)))
     if problems := total.repeated():
         raise ManifestError(problems)
     return total
+
+
+def text_of(path: Path) -> str:
+    """What a file of manifests says; ManifestError for one that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ManifestError([Problem("the file", "", "is not UTF-8 text: give a YAML file")], str(path)) from None
+    except OSError as error:
+        said = f"cannot be read ({error.strerror}): give the path of a YAML file"
+        raise ManifestError([Problem("the file", "", said)], str(path)) from None
 
 
 def _flat(documents: Iterable[Any]) -> Iterator[Any]:

@@ -79,11 +79,18 @@ def _places(number: Decimal) -> int:
 def _money(value: Any, info: ValidationInfo) -> Decimal:
     if isinstance(value, str) and value.startswith("-"):
         raise ValueError(f"is {value!r}, below zero: write an amount of '0' or more, such as '2.50'")
+    bounds = "write an amount below 10^12, without leading zeros and with at most 9 decimals, such as '2.50'"
+    if (
+        isinstance(value, str)
+        and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value)
+        and not re.fullmatch(DECIMAL_PATTERN, value)
+    ):
+        raise ValueError(f"is '{value[:96]}': {bounds}")
     number = _decimal(value, info, DECIMAL_PATTERN, "2.50")
     if number < 0:
         raise ValueError(f"is {value!r}, below zero: write an amount of '0' or more, such as '2.50'")
     if number >= Decimal(10) ** 12 or _places(number) > 9:
-        raise ValueError(f"is {value!r}: write an amount below 10^12 with at most 9 decimals, such as '2.50'")
+        raise ValueError(f"is {value!r}: {bounds}")
     return number
 
 

@@ -109,6 +109,14 @@ _Loader.add_constructor(_TAG + "int", _int)
 _Loader.add_constructor(_TAG + "bool", _bool)
 
 
+#: What PyYAML says of usual slips, and what to write; the rest of what it says names what it expected.
+_MENDS = {
+    "'\\t' that cannot start any token": ": indent with spaces, not with tabs",
+    "mapping values are not allowed": ": put a text that holds ': ' in quotes, and every key on a line of its own",
+    "could not determine a constructor": ": leave the tag out",
+}
+
+
 def read(text: str) -> list[Any]:
     """Every document of a YAML (or JSON) text that is not empty.
 
@@ -124,9 +132,13 @@ def read(text: str) -> list[Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"is not YAML{where}: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"is not YAML: {error}") from None
+        said = error.problem or error.context or "something else stands here"
+        mend = next((mend for words, mend in _MENDS.items() if words in said), "")
+        raise ValueError(f"is not YAML{where}: {said}{mend}") from None
+    except yaml.reader.ReaderError as error:
+        raise ValueError(
+            f"holds the character #x{error.character:02x}, which YAML does not: give a text file"
+        ) from None
     except RecursionError:
         raise ValueError("is nested too deeply: write a plain manifest") from None
 

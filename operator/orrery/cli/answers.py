@@ -22,7 +22,9 @@ Where = Annotated[
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", help="A plan of this namespace of the cluster that KUBECONFIG names."),
+    typer.Option(
+        "--namespace", "-n", metavar="NAMESPACE", help="A plan of this namespace of the cluster that KUBECONFIG names."
+    ),
 ]
 
 

@@ -17,12 +17,18 @@ app = typer.Typer(
     help="Builtin models and tasks: real ones, from packages of the Python index, for machines that reach no hub.",
 )
 
-Cache = Annotated[Path | None, typer.Option(help="Folder of the assets; $ORRERY_CACHE or ~/.cache/orrery by default.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Folder of the assets; $ORRERY_CACHE or ~/.cache/orrery by default."),
+]
 
 
 @app.command("fetch")
 def fetch(cache: Cache = None) -> None:
-    """Download what is missing, once, with pip as it is configured here; about 540 MB, of which 400 MB stay."""
+    """Download what is missing, once.
+
+    With pip, as it is configured here; about 540 MB, of which 400 MB stay. Exit code 2 when it cannot be had.
+    """
     from orrery.probes import assets
     from orrery.probes.locations import default_cache
 
@@ -33,9 +39,12 @@ def fetch(cache: Cache = None) -> None:
 
 @app.command("list")
 def list_assets(
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the list.")] = "table", cache: Cache = None
+    output: Annotated[
+        Literal["table", "json"], typer.Option("--output", "-o", help="Form of standard output.")
+    ] = "table",
+    cache: Cache = None,
 ) -> None:
-    """Names for ``builtin:`` sources, with kind, size, licence, origin and whether they were fetched."""
+    """Names for builtin: sources, and which were fetched; with kind, size, licence and origin."""
     rows = _rows(cache)
     if output == "json":
         print(json.dumps(rows, indent=2))

@@ -34,7 +34,7 @@ def estimate(
     pvc: Claims = None,
     configmap: ConfigMaps = None,
     output: OutputOption = Output.TABLE,
-    top: Annotated[int, typer.Option("--top", min=0, help="Candidates in the table; 0 for all.")] = 20,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="Candidates in the table; 0 for all.")] = 20,
 ) -> None:
     """What would be considered and probed, at what cost; measures nothing.
 
@@ -86,14 +86,19 @@ def explain(
     candidate: Annotated[
         str | None,
         typer.Argument(
-            help="A candidate, or words of its name, such as 'lora rank=8'.", autocompletion=completion.candidates
+            metavar="CANDIDATE",
+            help="A candidate, or words of its name, such as 'lora rank=8'.",
+            autocompletion=completion.candidates,
         ),
     ] = None,
     state: StateOption = None,
     output: OutputOption = Output.TABLE,
     namespace: Namespace = None,
 ) -> None:
-    """Why this candidate is recommended, why not that one, and what was measured."""
+    """Why this candidate is recommended, why not that one, and what was measured.
+
+    Exit code 0 when it is told, 2 when there is no answer or no such candidate.
+    """
     from orrery.cli.explain import explain, explain_in_cluster
 
     if in_cluster(context, namespace):
@@ -102,8 +107,12 @@ def explain(
 
 
 def crds(
-    output: Annotated[Path | None, typer.Option(help="Folder to write to; standard output by default.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if the folder is stale.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Folder to write to; standard output by default.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 when the folder of --output is stale.")
+    ] = False,
 ) -> None:
     """Write the CustomResourceDefinitions of the API."""
     from orrery.cli.crds import crds as command

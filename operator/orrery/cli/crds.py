@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from orrery.api.crd import documents
+from orrery.cli.failures import Exit
 
 
 def crds(output: Path | None, check: bool) -> int:
@@ -14,6 +15,9 @@ def crds(output: Path | None, check: bool) -> int:
     With ``check`` nothing is written: returns 1, and names the files, if the folder's content is not what the models say.
     """
     texts = documents()
+    if output is None and check:
+        sys.stderr.write("error: --check is given without a folder: give it with --output DIR\n")
+        return Exit.BAD_INPUT
     if output is None:
         sys.stdout.write("---\n".join(texts.values()))
         return 0

@@ -60,6 +60,8 @@ class _Lazy(TyperGroup):
             raise SystemExit(141) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command; where there is none of that name, the refusal names near ones among ``self.commands``."""
+        self.commands = {name: self.get_command(ctx, name) for name in COMMANDS if args[:1] != [name]}
         name, command, rest = super().resolve_command(ctx, args)
         return name, _load(name) if name in COMMANDS else command, rest
 
@@ -85,6 +87,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Predicts which language model, adapted how, gives the quality you need at the least money.",
     epilog="Exit codes: 0 answered or valid, 1 infeasible or failed, 2 bad input, 3 interrupted, 4 state in use.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
+from typing import Literal
 
 import typer
 
@@ -12,7 +13,9 @@ from orrery.cli.failures import Exit, without_extra
 
 
 def operator(
-    log_level: str = typer.Option("INFO", "--log-level", help="DEBUG, INFO, WARNING or ERROR."),
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = typer.Option(
+        "INFO", "--log-level", case_sensitive=False, help="Least that is logged."
+    ),
     reports: int = typer.Option(
         0,
         "--reports",
@@ -22,20 +25,24 @@ def operator(
         help="Serve plans' reports on this port, read-only; 0: nowhere.",
     ),
 ) -> None:
-    """Run the operator: watch plans, start probes as Jobs, write answers to their status."""
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """Run the operator: watch plans, start probes as Jobs, write answers to their status.
+
+    It is configured by its environment, as the chart sets it. Exit code 2 when something there is missing or no cluster
+    can be reached.
+    """
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         from orrery.controller.main import run
         from orrery.controller.settings import Settings, SettingsError
     except ImportError as error:
-        sys.stderr.write(f"{without_extra(error)}\n")
+        sys.stderr.write(f"error: {without_extra(error)}\n")
         raise typer.Exit(Exit.BAD_INPUT) from None
     try:
         settings = Settings.from_environment()
         if reports:
             settings = replace(settings, reports_port=reports)
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(Exit.BAD_INPUT) from None
     from orrery.cli.cluster_report import pages
     from orrery.controller.server import ServerError

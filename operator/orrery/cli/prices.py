@@ -52,12 +52,12 @@ def notes(plan: AdaptationPlan, prices: PriceList, budgets: Sequence[str] = ()) 
 
 @app.command("show")
 def show(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files with PriceLists.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files with PriceLists.")],
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Every price with its source and date; says which lists are old.
+    """Every price with its source and date; which lists are old.
 
-    Exit code 2 when a file holds no PriceList.
+    Exit code 0 when they are shown, 2 when a file holds no PriceList.
     """
     from rich.console import Group
 
@@ -88,11 +88,11 @@ def diff(
     new: Annotated[Path, typer.Argument(metavar="NEW", help="File with the one to compare.")],
     states: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[STATE|PLAN]...", help="State folders of answered plans, or their plans' files."),
+        typer.Argument(metavar="STATE|PLAN", help="State folders of answered plans, or their plans' files."),
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """What differs between two lists, and which stored answers it changes. Probes nothing.
+    """What differs between two lists, and which answers it changes.
 
     Exit code 0 when every answer stays, 1 when one changes, 2 for bad input.
     """
@@ -118,7 +118,8 @@ def diff(
         ([c.name, price(c.old), price(c.new), "-" if c.percent is None else f"{c.percent:+.1f}", c.unit], "")
         for c in changes
     ]
-    parts: list[Any] = [section(f"{len(changes)} prices differ", listing(["name", *money, "per"], rows, right=money))]
+    table = listing(["name", *money, "per"], rows, right=money) if rows else "the two lists say the same"
+    parts: list[Any] = [section(f"{len(changes)} prices differ", table)]
     if answers:
         told = [
             ([str(folder), answer.before or "nothing meets the objective", answer.after or "nothing meets it"], "")
@@ -154,15 +155,15 @@ def diff(
 @app.command("hosted")
 def hosted(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Names in the providers' APIs, or PROVIDER:MODEL.")
+        list[str], typer.Argument(metavar="MODEL", help="Names in the providers' APIs, or PROVIDER:MODEL.")
     ],
     base: Annotated[
         Path | None, typer.Option("--add-to", metavar="FILE", help="A file with the PriceList to add them to.")
     ] = None,
 ) -> None:
-    """Token prices of hosted models as a PriceList on standard output, with source and date, for models[].hostedAs.
+    """Token prices of hosted models, as a PriceList.
 
-    Exit code 2 when a model is not listed; needs the package of 'orrery[prices]'.
+    It goes to standard output, with source and date, for models[].hostedAs. Exit code 2 when a model is not listed; needs the package of 'orrery[prices]'.
     """
     import sys
 
@@ -189,7 +190,7 @@ def _lists(path: Path) -> list[PriceList]:
 
     found = load([path]).price_lists
     if not found:
-        raise ManifestError([Problem("kind", "", "no PriceList is in this file: give one that holds it")], str(path))
+        raise ManifestError([Problem("PriceList", "", "is missing: give a file that holds one")], str(path))
     return list(found)
 
 
@@ -200,7 +201,8 @@ def _one(path: Path) -> PriceList:
     found = _lists(path)
     if len(found) > 1:
         names = ", ".join(p.metadata.name for p in found)
-        raise ManifestError([Problem("kind", "", f"{len(found)} PriceLists are here ({names}): give one")], str(path))
+        said = f"is there {len(found)} times ({names}): give a file with one"
+        raise ManifestError([Problem("PriceList", names, said)], str(path))
     return found[0]
 
 

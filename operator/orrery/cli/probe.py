@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orrery.cli.options import RootOption
+
 if TYPE_CHECKING:
     from orrery.api.probe import ProbeSpec
 
@@ -19,14 +21,16 @@ SPEC_VARIABLE = "ORRERY_PROBE_SPEC"
 def probe(
     spec: Annotated[
         str | None,
-        typer.Argument(help="File with an AdaptationProbe or its spec, - for standard input; else $ORRERY_PROBE_SPEC."),
+        typer.Argument(
+            metavar="SPEC",
+            help="File with an AdaptationProbe or its spec, - for standard input; $ORRERY_PROBE_SPEC by default.",
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="File the report is written to; standard output by default.")
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Where to write the report; standard output by default."),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that paths of local sources start from; the current one by default.")
-    ] = None,
+    root: RootOption = None,
 ) -> None:
     """Measure what one AdaptationProbe asks for and write its report, JSON of at most 4,096 bytes.
 
@@ -51,10 +55,10 @@ def probe(
 def read_spec(source: str | None) -> ProbeSpec:
     """A probe's spec from a file, standard input or the environment.
 
-    Raises ``ManifestError`` with everything that is wrong, ``OSError`` when the file cannot be read.
+    Raises ``ManifestError`` with everything that is wrong.
     """
     from orrery.api import yamltext
-    from orrery.api.load import ManifestError, parse, parse_model
+    from orrery.api.load import ManifestError, parse, parse_model, text_of
     from orrery.api.probe import AdaptationProbe, ProbeSpec
     from orrery.api.sentences import Problem
 
@@ -66,7 +70,7 @@ def read_spec(source: str | None) -> ProbeSpec:
     elif source == "-":
         text, where = sys.stdin.read(), "standard input"
     else:
-        text, where = Path(source).read_text(encoding="utf-8"), source
+        text, where = text_of(Path(source)), source
     try:
         documents = yamltext.read(text)
     except ValueError as error:

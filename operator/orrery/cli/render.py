@@ -32,10 +32,17 @@ def render(
         Format | None,
         typer.Option("--format", help="Job, Kubeflow TrainJob, or ConfigMap with the prompt; what fits by default."),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="Probe image, unless the plan names one.")] = None,
-    claim: Annotated[str, typer.Option(help="PersistentVolumeClaim that is written to.")] = "trained-models",
+    image: Annotated[
+        str | None, typer.Option("--image", metavar="IMAGE", help="Probe image, unless the plan names one.")
+    ] = None,
+    claim: Annotated[
+        str, typer.Option("--claim", metavar="NAME", help="PersistentVolumeClaim that is written to.")
+    ] = "trained-models",
     assets_claim: Annotated[
-        str | None, typer.Option("--assets-claim", help="Claim with the assets of builtin: sources.")
+        str | None,
+        typer.Option(
+            "--assets-claim", metavar="NAME", help="PersistentVolumeClaim with the assets of builtin: sources."
+        ),
     ] = None,
     state: StateOption = None,
     output: Annotated[
@@ -50,8 +57,9 @@ def render(
     from orrery.api import yamltext
     from orrery.cli.failures import Exit
 
-    here = None if in_cluster(context, namespace) else folder_of(where, state)
-    plan, _, status, *_ = of_cluster(str(where), namespace) if here is None else of_state(here, None)
+    away = in_cluster(context, namespace)
+    plan, _, status, *_ = of_cluster(str(where), namespace) if away else of_state(where, state)
+    here = None if away else folder_of(where, state)
     try:
         manifest = manifest_of(plan, status, form, image, claim, assets_claim, here)
     except ValueError as problem:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from orrery.cli.options import RootOption
 from orrery.cli.probe import read_spec
 
 
@@ -17,12 +18,11 @@ def train(
     spec: Annotated[
         str | None,
         typer.Argument(
-            help="File with an AdaptationProbe of one trial, - for standard input; else $ORRERY_PROBE_SPEC."
+            metavar="SPEC",
+            help="File with an AdaptationProbe of one trial, - for standard input; $ORRERY_PROBE_SPEC by default.",
         ),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder that paths of local sources start from; the current one by default.")
-    ] = None,
+    root: RootOption = None,
 ) -> None:
     """Train one configuration in full, score it, and write adapters, model or prompt to a folder.
 

@@ -34,7 +34,10 @@ def watch(
         ),
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Watch this namespace of the cluster that KUBECONFIG names.")
+        str | None,
+        typer.Option(
+            "--namespace", "-n", metavar="NAMESPACE", help="Watch this namespace of the cluster that KUBECONFIG names."
+        ),
     ] = None,
     everywhere: Annotated[bool, typer.Option("--all", "-A", help="Watch all namespaces of the cluster.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Show how things stand and end.")] = False,

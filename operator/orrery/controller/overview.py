@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from kubernetes import config
-from yaml import YAMLError
 
-from orrery.controller.server import PLANS, PROBES, NotFound, Object, Server, ServerError
+from orrery.controller.server import PLANS, PROBES, UNREADABLE, NotFound, Object, Server, ServerError
 
 
 def current_namespace() -> str:
     """The namespace of the kubeconfig's current context, as kubectl takes it."""
     try:
         _, active = config.list_kube_config_contexts()
-    except (config.ConfigException, YAMLError, OSError, UnicodeDecodeError):
+    except UNREADABLE:
         return "default"
     return str(active["context"].get("namespace") or "default")
 

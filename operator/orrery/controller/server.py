@@ -33,6 +33,8 @@ _PAGE = 100
 _REST, _LONGEST_REST = 3.0, 0.1
 #: A token is read again this often.
 _RENEW_SECONDS = 5.0
+#: What the client raises of a KUBECONFIG that is none; it looks into some of them before it checks what they are.
+UNREADABLE = (config.ConfigException, YAMLError, OSError, UnicodeDecodeError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ JOBS = Resource("Job", "/apis/batch/v1", "jobs")
 PODS = Resource("Pod", "/api/v1", "pods")
 CONFIG_MAPS = Resource("ConfigMap", "/api/v1", "configmaps")
 EVENTS = Resource("Event", "/api/v1", "events")
-WORKLOADS = Resource("Workload", "/apis/kueue.x-k8s.io/v1beta1", "workloads")  #: Kueue's, where it is installed
+#: Kueue's, where it is installed, in the versions that it serves.
+WORKLOADS = tuple(Resource("Workload", f"/apis/kueue.x-k8s.io/{v}", "workloads") for v in ("v1beta1", "v1beta2"))
 LEASES = Resource("Lease", "/apis/coordination.k8s.io/v1", "leases")
 
 
@@ -116,8 +119,10 @@ class Server:
         except config.ConfigException:
             try:
                 config.load_kube_config(client_configuration=configuration)
-            except (config.ConfigException, YAMLError, OSError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 said = " ".join(str(error).split())[:300]
+                if isinstance(error, (TypeError, AttributeError)):
+                    said = "KUBECONFIG names a file that is no kubeconfig"
                 raise ServerError(
                     0, f"no cluster is configured ({said}): set KUBECONFIG to a kubeconfig, or work on a state folder"
                 ) from None

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -74,21 +73,6 @@ def changed(document, path, value):
 def write(path, *documents):
     path.write_text("---\n".join(yamltext.write(document) for document in documents))
     return str(path)
-
-
-@pytest.fixture
-def orrery(capsys, monkeypatch):
-    """Runs the command line in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["orrery", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.run()
-            raise SystemExit(0)
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_a_valid_plan(work, orrery):

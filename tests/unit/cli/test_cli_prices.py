@@ -87,7 +87,7 @@ def test_show_says_source_date_and_age(tmp_path, monkeypatch, capsys):
 def test_a_file_without_a_price_list_is_said(tmp_path, monkeypatch, capsys):
     _files(tmp_path)
     code, _, err = _run(monkeypatch, capsys, "prices", "show", tmp_path / "plan.yaml")
-    assert code == 2 and "no PriceList is in this file" in err
+    assert code == 2 and "PriceList is missing: give a file that holds one" in err
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,11 @@ def test_a_price_changes_an_answer_and_the_exit_code_says_so(stored, tmp_path, m
     cheap = _with(PRICES, ("spec", "accelerators", 0, "pricePerHour"), "0.00000005")
     _files(tmp_path, old=PRICES, new=cheap)
     same = _run(monkeypatch, capsys, "prices", "diff", tmp_path / "old.yaml", tmp_path / "old.yaml", folder)
-    assert same[0] == 0 and "0 prices differ" in same[1] and "0 of 1 answers change" in same[1]
+    assert (
+        same[0] == 0
+        and "0 prices differ\n  the two lists say the same" in same[1]
+        and "0 of 1 answers change" in same[1]
+    )
     code, out, _ = _run(
         monkeypatch, capsys, "prices", "diff", tmp_path / "old.yaml", tmp_path / "new.yaml", folder, "-o", "json"
     )
