@@ -64,7 +64,7 @@ def workloads(simulating: Cluster, kubernetes: client.ApiClient) -> Iterator[cli
 def served(server: Server, namespace: str) -> bool:
     """Whether the API server knows the kind by now."""
     try:
-        return not list(server.list(WORKLOADS, namespace))
+        return not list(server.list(WORKLOADS[0], namespace))
     except NotFound:
         return False
 

@@ -12,15 +12,26 @@ from orrery.controller.server import EVENTS, WORKLOADS, NotFound, Object, Refuse
 
 Why = tuple[str, str]  #: a CamelCase reason and a sentence
 
+NO_KUEUE = (
+    "nobody admits it: the plan names a queue of Kueue, and this API server knows no Workload of Kueue; install Kueue, or take "
+    "spec.scheduling.queueName out"
+)
+
 
 def held_by_its_queue(server: Server, job: Object) -> Why | None:
-    """Why Kueue has not admitted a suspended Job; None where it is not installed or says nothing."""
-    meta = job["metadata"]
-    try:
-        listed = list(server.list(WORKLOADS, meta["namespace"], f"kueue.x-k8s.io/job-uid={meta['uid']}"))
-    except (NotFound, Refused):
-        return None
-    for workload in listed:
+    """Why Kueue has not admitted a suspended Job, or that there is no Kueue to admit it; None when it says nothing."""
+    meta, workloads = job["metadata"], []
+    for version in WORKLOADS:
+        try:
+            workloads = list(server.list(version, meta["namespace"], f"kueue.x-k8s.io/job-uid={meta['uid']}"))
+            break
+        except NotFound:
+            continue
+        except Refused:  # an older role
+            return None
+    else:
+        return "WaitingInQueue", NO_KUEUE
+    for workload in workloads:
         for found in (workload.get("status") or {}).get("conditions") or []:
             if found.get("type") in ("QuotaReserved", "Admitted") and found.get("status") == "False":
                 return "WaitingInQueue", f"Kueue: {found.get('reason')}: {found.get('message')}"

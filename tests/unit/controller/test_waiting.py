@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orrery.controller.server import EVENTS, WORKLOADS, NotFound, Refused
-from orrery.controller.waiting import held_by_its_queue, told_by_events
+from orrery.controller.waiting import NO_KUEUE, held_by_its_queue, told_by_events
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +22,7 @@ class Events:
         self.events, self.asked = events, ""
 
     def list(self, resource: Any, namespace: str, selector: str | None = None, *, fields: str = "") -> Any:
-        assert resource in (EVENTS, WORKLOADS) and namespace == "team-a"
+        assert resource in (EVENTS, *WORKLOADS) and namespace == "team-a"
         self.asked = fields
         return iter(self.events)
 
@@ -56,4 +56,21 @@ def test_the_latest_event_is_told_if_it_is_a_warning() -> None:
 
 @pytest.mark.parametrize("error", [NotFound(404, "no such kind"), Refused(403, "may not list")])
 def test_whoever_may_not_ask_is_told_nothing(error: Exception) -> None:
-    assert told_by_events(Refusing(error), JOB, []) is None and held_by_its_queue(Refusing(error), JOB) is None
+    assert told_by_events(Refusing(error), JOB, []) is None
+
+
+def test_a_queue_without_kueue_is_said_and_one_that_may_not_be_asked_is_not() -> None:
+    assert held_by_its_queue(Refusing(NotFound(404, "no such kind")), JOB) == ("WaitingInQueue", NO_KUEUE)
+    assert held_by_its_queue(Refusing(Refused(403, "may not list")), JOB) is None
+
+
+def test_kueue_is_asked_in_whichever_version_it_serves() -> None:
+    waits = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": "no quota"}
+
+    class Newer:
+        def list(self, resource: Any, *_: Any) -> Any:
+            if resource is WORKLOADS[0]:
+                raise NotFound(404, "no such kind")
+            return iter([{"status": {"conditions": [waits]}}])
+
+    assert held_by_its_queue(Newer(), JOB) == ("WaitingInQueue", "Kueue: Pending: no quota")
