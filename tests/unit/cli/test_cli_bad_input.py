@@ -49,7 +49,7 @@ READERS = (
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "text.yaml"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "text.yaml"))
     for name, (content, _) in FILES.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "good.yaml").write_text(yaml.dump(PRICES))

@@ -12,7 +12,7 @@ from orrery.controller.server import Server, ServerError
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("text", [None, "a: [", "", "kind: Config\n"])
+@pytest.mark.parametrize("text", [None, "a: [", "", "kind: Config\n", "just text", "[1, 2]"])
 def test_a_kubeconfig_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
     path = tmp_path / "kubeconfig"
     if text is not None:
