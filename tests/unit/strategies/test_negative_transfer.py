@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from orrery.api.probe import Method, TaskFacts, Trial, TrialResult
+from orrery.planning import status
 from orrery.planning.candidates import expand
 from orrery.planning.evidence import gather
 from orrery.planning.forecasts import Groups
 from orrery.planning.types import Facts
 from orrery.strategies.base import Evidence
-from tests.benchmarks.grids import plan
+from tests.benchmarks.grids import TASKS, plan
 from tests.unit.planning.world import World, drive, make_plan, make_prices, model
 from tests.unit.strategies.test_forecasts import forecast, group, lora, seen, shots, zero
 
 pytestmark = pytest.mark.unit
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "measured"
-TASKS = ("bigbench/intent_recognition", "bigbench/implicatures", "bigbench/fact_checker/politifact")
 
 
 @cache
@@ -58,18 +58,23 @@ def said_and_was(kind: str) -> tuple[tuple[float, bool], ...]:
     return tuple(found)
 
 
-def test_training_is_called_harmful_about_as_often_as_it_was() -> None:
-    """84 trainings on three tasks, two of them near chance, seven worse than the model as it was."""
+def test_trainings_that_harm_are_told_from_those_that_do_not() -> None:
+    """168 trainings on six tasks, five of them near chance, a third worse than the model as it was.
+
+    Each is called with the numbers that its own task had no part in. The chances are too low on average: on metaphors, where
+    every training harms, .43 is said.
+    """
     p, y = (np.array(v, dtype=float) for v in zip(*said_and_was("lora qlora full"), strict=True))
-    assert len(p) == 84 and 4 <= y.sum() <= 10
-    assert p.mean() == pytest.approx(y.mean(), abs=0.05)
-    assert ((p - y) ** 2).mean() < 0.9 * y.mean() * (1 - y.mean()), "better than the base rate for everyone"
-    assert p[y > 0].mean() > 2 * p[y == 0].mean()
+    assert len(p) == 168 and y.sum() == 56
+    assert 0 < y.mean() - p.mean() < 0.15
+    assert ((p - y) ** 2).mean() < 0.75 * y.mean() * (1 - y.mean()), "better than the base rate for everyone"
+    worth_saying = p > status._WORTH_SAYING
+    assert y[worth_saying].mean() > 0.6 and y[~worth_saying].mean() < 0.05 and worth_saying.mean() < 0.6
 
 
 def test_demonstrations_that_were_not_measured_are_called_with_caution() -> None:
     p, y = (np.array(v, dtype=float) for v in zip(*said_and_was("in-context"), strict=True))
-    assert len(p) == 30 and y.sum() == 10
+    assert len(p) == 60 and y.sum() == 39
     assert 0.05 < p.mean() < 0.5 and p.max() < 0.7
     assert p[y > 0].mean() > p[y == 0].mean()
 
@@ -107,3 +112,12 @@ def test_a_candidate_that_likely_hurts_says_so_in_its_reason() -> None:
     assert last.status.recommendation is not None and last.status.recommendation.strategy == "zero-shot"
     rejected = [r for r in last.rows if r.type == "LoRA"]
     assert any("Likely worse than the model as it is, with probability" in r.reason for r in rejected)
+
+
+def test_a_chance_of_harm_is_said_before_it_is_likely() -> None:
+    """Training on this task brought nothing so far, and zero-shot was good: three in ten is worth knowing."""
+    world = World(seed=1, overrides={("small", "zero"): 0.75, ("small", "LoRA"): 0.75})
+    strategies = [{"name": "zero-shot", "type": "ZeroShot"}, {"name": "lora", "type": "LoRA"}]
+    asked = make_plan(models=[model("small")], strategies=strategies, objective={"goal": "MaximizeQuality"})
+    said = [r.reason for r in drive(asked, make_prices(), world).last.rows if r.type == "LoRA"]
+    assert any(". Worse than the model as it is, with probability " in s for s in said)
