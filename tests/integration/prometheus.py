@@ -50,7 +50,7 @@ class Prometheus:
     """A server that scrapes one target every second and evaluates rules; ended at the end of the ``with``."""
 
     def __init__(self, folder: Path, target: str, rules: dict[str, Any]) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.target, self.port = folder, target, free_port()
         self.process: subprocess.Popen[bytes] | None = None
         rules = json.loads(json.dumps(rules))
         for group in rules["groups"]:

@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -126,6 +127,17 @@ def test_every_panel_has_data(scraped: tuple[Prometheus, Namespace]) -> None:
 
     for expression, title in asked.items():
         until(lambda e=expression: shown(e), 5, what=f"the panel {title!r} shows something: {expression}")
+
+
+def test_promtool_finds_nothing_in_what_is_scraped(scraped: tuple[Prometheus, Namespace]) -> None:
+    """Names, units, types and help, as the linter of Prometheus has them; of a real operator with every kind of plan."""
+    with urllib.request.urlopen(f"http://{scraped[0].target}/metrics", timeout=10) as answer:
+        page = answer.read()
+    done = subprocess.run([program("promtool"), "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+    names = {line.split(b"{")[0].split(b" ")[0] for line in page.splitlines() if not line.startswith(b"#")}
+    assert len(names) > 30 and all(name.startswith(b"orrery_") for name in names)
+    assert not any(name.endswith(b"_created") for name in names), "a second series beside every counter"
 
 
 QUERIES = [block for page in pages() for block in blocks(page) if block.language == "promql"]
