@@ -35,6 +35,7 @@ class Fence:
     term: int = field(default=0, init=False)  #: counts the times it was acquired, so that one can tell that it was lost
     _held_until: float = field(default=float("-inf"), init=False)
     _seen: tuple[str, float] = field(default=("", 0.0), init=False)
+    _holder: str = field(default="", init=False)  #: who held it when last told
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     def may_write(self) -> bool:
@@ -58,6 +59,7 @@ class Fence:
                 lease = self.server.replace(LEASES, self._manifest(lease))
             else:
                 self._held_until = float("-inf")
+                self._stand_by(str(lease["spec"]["holderIdentity"]))
                 return False
         except Conflict:
             self._held_until = float("-inf")  # somebody else wrote it: read it again before anything is spent
@@ -68,6 +70,7 @@ class Fence:
         # counted from before the request: the other side counts from when it sees the renewal, which is later
         if not self.may_write():
             self.term += 1
+            self._holder = self.identity
         self._held_until = begun + self.renew_deadline
         self.on_renewed(lease)
         return True
@@ -86,6 +89,11 @@ class Fence:
                 self.server.replace(LEASES, lease)
         except ServerError as error:
             log.info("the Lease was not released: %s", error)
+
+    def _stand_by(self, holder: str) -> None:
+        if holder != self._holder:
+            log.info("%s holds the Lease %s/%s: this operator stands by", holder, self.namespace, self.name)
+            self._holder = holder
 
     def _read(self) -> Object | None:
         try:

@@ -273,4 +273,6 @@ def _message(body: Any) -> str:
 
 def _translated(status: int, message: str) -> ServerError:
     kinds: dict[int, type[ServerError]] = {404: NotFound, 409: Conflict, 400: Refused, 403: Refused, 422: Refused}
+    if status == 403 and "because it is being terminated" in message:
+        return NotFound(status, message)  # a namespace that takes nothing new is as good as gone
     return kinds.get(status, ServerError)(status, message)

@@ -57,13 +57,15 @@ def fence(server: LeaseServer, name: str) -> Fence:
     return Fence(server, "ns", name, duration=30, renew_deadline=20, period=5, clock=server.clock)  # type: ignore[arg-type]
 
 
-def test_the_second_waits_for_the_whole_duration_on_its_own_clock() -> None:
+def test_the_second_waits_for_the_whole_duration_on_its_own_clock(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     server = LeaseServer()
     a, b = fence(server, "a"), fence(server, "b")
     assert a.attempt() and a.may_write() and a.term == 1
     for server.now in (1.0, 15.0, 30.9):
         assert not b.attempt()
     assert not a.may_write(), "it has not renewed for its deadline"
+    assert caplog.messages == ["a holds the Lease ns/orrery-operator: this operator stands by"], "said once"
     server.now = 31.1
     assert b.attempt() and b.may_write()
     assert server.lease is not None and server.lease["spec"]["leaseTransitions"] == 1

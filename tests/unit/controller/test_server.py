@@ -132,6 +132,13 @@ def test_an_answer_that_is_none_is_an_error_with_the_servers_sentence(
     )
 
 
+def test_a_namespace_that_goes_is_as_good_as_gone(server: Server, http: Answering) -> None:
+    sentence = "unable to create new content in namespace ns because it is being terminated"
+    http.status, http.answer = 403, json.dumps({"message": sentence}).encode()
+    with pytest.raises(NotFound, match="ns"):
+        server.create(PROBES, {"metadata": {"name": "a", "namespace": "ns"}})
+
+
 @pytest.mark.parametrize(("status", "answer", "wait"), [(0, b"", 0.0), (200, b"not JSON", 0.0), (200, b"{}", 0.6)])
 def test_an_answer_that_does_not_come_is_worth_another_try(
     server: Server, http: Answering, status: int, answer: bytes, wait: float
