@@ -38,6 +38,7 @@ from orrery.laws._shots_forms import (
     ShotsPrior,
     design,
 )
+from orrery.laws._symmetric import PAIRS, TWICE, inverse, times
 from orrery.laws.posterior import SHARE_MARGIN, Array, Link, Posterior
 
 __all__ = [
@@ -56,11 +57,6 @@ _LOGIT_BOUND = float(-Link.LOGIT.forward(SHARE_MARGIN))
 
 #: Below this chance level a task is open-ended: guessing tells nothing about the level.
 OPEN_CHANCE = 0.05
-
-# Places of a symmetric 3 x 3 matrix, and how often each occurs in a quadratic form.
-_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-_TWICE = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
-
 
 #: Forecasts of a fit, and designs, of at most so many numbers are kept: a plan with many models asks for the same ones again
 #: and again.
@@ -118,7 +114,7 @@ class ShotsPosterior:
         for t, deviation in enumerate(DEVIATIONS):
             w = self._within[t][..., None]
             m, v = self._mean[t], self._cov[t]
-            raw = np.stack([v[..., j] + m[..., a] * m[..., b] for j, (a, b) in enumerate(_PAIRS)], -1)
+            raw = np.stack([v[..., j] + m[..., a] * m[..., b] for j, (a, b) in enumerate(PAIRS)], -1)
             curve = (w * m).reshape(n, -1) @ first_of
             spread = np.maximum((w * raw).reshape(n, -1) @ second_of - curve**2, 0.0)
             pull, left, score = self._deviation_at(k, deviation)
@@ -146,7 +142,7 @@ class ShotsPosterior:
             keep = 1 - pull
             way = keep[:, None, 1, None] * basis[None, :, 1] - keep[:, None, 0, None] * basis[None, :, 0]
             centre = (way * self._mean[t]).sum(-1) + (pull[:, 1] * score[:, 1] - pull[:, 0] * score[:, 0])[:, None]
-            var = sum(_TWICE[j] * way[..., a] * way[..., b] * self._cov[t][..., j] for j, (a, b) in enumerate(_PAIRS))
+            var = sum(TWICE[j] * way[..., a] * way[..., b] * self._cov[t][..., j] for j, (a, b) in enumerate(PAIRS))
             sd = np.sqrt(np.maximum(var + left.sum(1)[:, None], 1e-12))
             out += self._share[t] * (self._within[t] * ndtr(-centre / sd)).sum(1)
         # Weights add up to 1 within rounding only.
@@ -168,7 +164,7 @@ class ShotsPosterior:
 def _carriers(k: Array) -> tuple[Array, Array]:
     """What turns first and second moments of all components' coefficients into those of their curves at ``k``."""
     basis = design(k)
-    second = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], -1) * _TWICE
+    second = np.stack([basis[..., a] * basis[..., b] for a, b in PAIRS], -1) * TWICE
     first_of = basis.transpose(0, 2, 1).reshape(3 * len(COMPONENTS), k.size)
     return first_of, second.transpose(0, 2, 1).reshape(6 * len(COMPONENTS), k.size)
 
@@ -291,7 +287,7 @@ def _population(chance: Array, prior: ShotsPrior) -> _Beliefs:
 def _posterior(k: Array, score: Array, noise: Array, beliefs: _Beliefs, prior: ShotsPrior) -> ShotsPosterior:
     n, components = len(score), len(COMPONENTS)
     basis = design(k)
-    crossed = np.stack([basis[..., a] * basis[..., b] for a, b in _PAIRS], 1).reshape(components * 6, k.size).T
+    crossed = np.stack([basis[..., a] * basis[..., b] for a, b in PAIRS], 1).reshape(components * 6, k.size).T
     straight = basis.transpose(0, 2, 1).reshape(components * 3, k.size).T
     prior_mean, prior_precision, log_det = _prior_arrays(beliefs, prior)
     with np.errstate(divide="ignore"):
@@ -304,10 +300,10 @@ def _posterior(k: Array, score: Array, noise: Array, beliefs: _Beliefs, prior: S
         w = 1 / (noise + (k > 0) * deviation**2)
         gram = (w @ crossed).reshape(n, components, 6)
         hit = ((w * score) @ straight).reshape(n, components, 3)
-        pull = hit - _times(gram, prior_mean)
+        pull = hit - times(gram, prior_mean)
         misfit = (w * score**2).sum(1)[:, None] - ((hit + pull) * prior_mean).sum(-1)
-        cov[t], log_det_after = _inverse(prior_precision + gram)
-        step = _times(cov[t], pull)
+        cov[t], log_det_after = inverse(prior_precision + gram)
+        step = times(cov[t], pull)
         mean[t] = prior_mean + step
         log_noise = np.log(np.where(w > 0, w, 1.0)).sum(1)
         fit_term = misfit - (pull * step).sum(-1)
@@ -390,19 +386,3 @@ def _heard(shift: Array, var: Array, before: Array, label: NDArray[np.int_], sha
         return np.zeros_like(shift), np.ones_like(shift)
     after = 1 / (1 / common + np.maximum(others, 0.0))
     return after * toward, (after + (1 - shared) * before) / before
-
-
-def _times(matrix: Array, v: Array) -> Array:
-    """Symmetric 3 x 3 (six places in the last axis) times vector."""
-    a, b, c, d, e, f = (matrix[..., j] for j in range(6))
-    x, y, z = (v[..., j] for j in range(3))
-    return np.stack([a * x + b * y + c * z, b * x + d * y + e * z, c * x + e * y + f * z], -1)
-
-
-def _inverse(matrix: Array) -> tuple[Array, Array]:
-    """Inverse, log determinant of symmetric positive 3 x 3 matrices, by cofactors: on millions, faster than LAPACK."""
-    a, b, c, d, e, f = (matrix[..., j] for j in range(6))
-    A, B, C = d * f - e * e, c * e - b * f, b * e - c * d
-    det = a * A + b * B + c * C
-    out = np.stack([A, B, C, a * f - c * c, b * c - a * e, a * d - b * b], -1) / det[..., None]
-    return out, np.log(det)
