@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -64,28 +64,7 @@ def advance(
     ending = {r.name for r in obsolete(plan.spec, records)}
     flying = any(r.state in IN_FLIGHT and r.name not in ending for r in searching)
 
-    start: list[ProbeRequest] = []
-    design: Design | None = None
-    unaffordable: Decimal | None = None
-    if not plan.spec.suspend and known.data_problem is None and len(situation.decision.ranking):
-        retries, unaffordable = _retry(plan.spec, known, purse, table)
-        start += retries
-        scene = Scene(
-            plan.spec,
-            situation.space,
-            known,
-            groups,
-            clock,
-            table,
-            situation.columns,
-            situation.decision,
-            situation.exhaustive.cost,
-            known.flops / max(situation.exhaustive.flops, 1.0),
-        )
-        design = registry.get(plan.spec.probing.designer).design(scene, purse)
-        start += design.start
-        unaffordable = unaffordable if unaffordable is not None else design.unaffordable
-
+    start, design, unaffordable = _search(plan.spec, situation, groups, clock, table, purse)
     verdict = _verdict(plan.spec, situation, purse, searching, start, design, unaffordable, flying, table.currency)
     # what is so far the best, or all that could be had before a person acts, is no answer
     answered = verdict.finished and not ending and not verdict.stalled and verdict.reason != "Suspended"
@@ -109,11 +88,7 @@ def advance(
             start.append(confirmed.start)
         if confirmed.busy and verdict.finished:
             verdict = Verdict("Confirming", confirmed.status.message, False, budget_left=verdict.budget_left)
-    if ending and verdict.finished:  # what it does not use of its money comes back
-        said = f"waiting for the end of {', '.join(sorted(ending))}, which measures what the plan asked before its edit"
-        verdict = Verdict("Suspended" if plan.spec.suspend else "Probing", said, False)
-    if in_flight(records) and verdict.finished:  # of an earlier answer: it is paid for, and waited for
-        verdict = replace(verdict, finished=False)
+    verdict = _patient(plan.spec, verdict, ending, records)
     reasons = Reasons.of(
         plan.spec.objective, plan.spec.task.metric, situation.columns, situation.decision, table.currency
     )
@@ -156,6 +131,40 @@ def _assess(
     decision = decide(spec.objective, spec.task.metric, columns)
     total = exhaustive(spec, space, groups, clock, table, columns)
     return Situation(space, known, columns, decision, total), groups, clock, table
+
+
+def _search(
+    spec: PlanSpec, situation: Situation, groups: Groups, clock: Clock, prices: Prices, purse: Purse
+) -> tuple[list[ProbeRequest], Design | None, Decimal | None]:
+    """Probes to start now, retries first; the design they are from, and the least that a probe would reserve where none is affordable."""
+    known = situation.known
+    if spec.suspend or known.data_problem is not None or not len(situation.decision.ranking):
+        return [], None, None
+    retries, unaffordable = _retry(spec, known, purse, prices)
+    scene = Scene(
+        spec,
+        situation.space,
+        known,
+        groups,
+        clock,
+        prices,
+        situation.columns,
+        situation.decision,
+        situation.exhaustive.cost,
+        known.flops / max(situation.exhaustive.flops, 1.0),
+    )
+    design = registry.get(spec.probing.designer).design(scene, purse)
+    return [*retries, *design.start], design, design.unaffordable if unaffordable is None else unaffordable
+
+
+def _patient(spec: PlanSpec, verdict: Verdict, ending: Collection[str], records: Sequence[ProbeRecord]) -> Verdict:
+    """The verdict, held back while something runs: nothing is over before what is paid for has ended."""
+    if ending and verdict.finished:  # what it does not use of its money comes back
+        said = f"waiting for the end of {', '.join(sorted(ending))}, which measures what the plan asked before its edit"
+        verdict = Verdict("Suspended" if spec.suspend else "Probing", said, False)
+    if in_flight(records) and verdict.finished:  # of an earlier answer
+        verdict = replace(verdict, finished=False)
+    return verdict
 
 
 def _retry(spec: PlanSpec, known: Known, purse: Purse, prices: Prices) -> tuple[list[ProbeRequest], Decimal | None]:
