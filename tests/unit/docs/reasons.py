@@ -37,41 +37,48 @@ def _constants(node: ast.expr) -> Iterator[str]:
 
 def _found(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if CALLS.match(name):
-                for argument in node.args:
-                    yield from _constants(argument)
-            for keyword in node.keywords:
-                if keyword.arg == "reason":
-                    yield from _constants(keyword.value)
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == "reason":
-                    yield from _constants(value)
-        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and len(node.value.elts) == 2:
-            yield from _constants(node.value.elts[0])
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
-            names = [getattr(target, "id", "") for target in node.targets[0].elts]
-            if "reason" in names:
-                for value in (
-                    (node.value.body, node.value.orelse) if isinstance(node.value, ast.IfExp) else (node.value,)
-                ):
-                    if isinstance(value, ast.Tuple):
-                        yield from _constants(value.elts[names.index("reason")])
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            if name == "reason":
-                yield from _constants(node.value)
-            if name == "fits" and isinstance(node.value, ast.Subscript) and isinstance(node.value.value, ast.Dict):
-                for value in node.value.value.values:
-                    yield from _constants(value)
-            elif name.isupper():
-                yield from _constants(node.value)
-                if name.endswith(("FAILURES", "REASONS", "UNREACHABLE")):
-                    for part in ast.walk(node.value):
-                        if isinstance(part, ast.Constant):
-                            yield from _constants(part)
+        match node:
+            case ast.Call():
+                yield from _of_call(node)
+            case ast.Dict():
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if isinstance(key, ast.Constant) and key.value == "reason":
+                        yield from _constants(value)
+            case ast.Return(value=ast.Tuple(elts=[first, _])):
+                yield from _constants(first)
+            case ast.Assign(targets=[ast.Tuple(elts=targets), *_]):
+                yield from _of_pair([getattr(target, "id", "") for target in targets], node.value)
+            case ast.Assign(targets=[ast.Name(id=name), *_]):
+                yield from _of_name(name, node.value)
+
+
+def _of_call(node: ast.Call) -> Iterator[str]:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    for argument in node.args if CALLS.match(name) else ():
+        yield from _constants(argument)
+    for keyword in node.keywords:
+        if keyword.arg == "reason":
+            yield from _constants(keyword.value)
+
+
+def _of_pair(names: list[str], value: ast.expr) -> Iterator[str]:
+    """``reason, message = "Word", "A sentence."``, or a condition between two such pairs."""
+    for pair in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
+        if "reason" in names and isinstance(pair, ast.Tuple):
+            yield from _constants(pair.elts[names.index("reason")])
+
+
+def _of_name(name: str, value: ast.expr) -> Iterator[str]:
+    """A reason, a table of them, or a constant."""
+    if name == "reason" or name.isupper():
+        yield from _constants(value)
+    if name == "fits" and isinstance(value, ast.Subscript) and isinstance(value.value, ast.Dict):
+        for entry in value.value.values:
+            yield from _constants(entry)
+    if name.isupper() and name.endswith(("FAILURES", "REASONS", "UNREACHABLE")):
+        for part in ast.walk(value):
+            if isinstance(part, ast.Constant):
+                yield from _constants(part)
 
 
 def reasons() -> dict[str, str]:
