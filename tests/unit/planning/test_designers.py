@@ -223,8 +223,8 @@ def test_what_runs_is_taken_as_seen_when_the_next_probe_is_chosen() -> None:
     )
     search = _Search(scene, Purse.of(plan.spec, [flying]))
     for name, accelerator, trial in situation.known.in_flight:
-        search._imagine(name, accelerator, trial, None)
-    believed, _ = search._believe()
+        search._believed.imagine(name, accelerator, trial, None)
+    believed, _ = search._believed.situation()
     runs = [situation.space.groups[g].model.name == first.spec.model.name for g in situation.space.group]
     narrower = believed.quality.sd < situation.columns.quality.sd - 1e-6
     assert narrower[np.array(runs)].all() and not narrower[~np.array(runs)].any()

@@ -2,8 +2,8 @@
 
 Greedy in two loops. The outer one starts a probe with the best trial anywhere; the inner one adds trials of the same model
 to it while they are worth their marginal price, since a loaded model measures more for no further load. After each trial,
-and for each that is running, the expected score is taken as seen (the "believer" of batch Bayesian optimisation, Ginsbourger
-et al. 2010), so that parallel probes do not ask the same thing twice.
+and for each that is running, the expected score is taken as seen (``believer``), so that parallel probes do not ask the same thing
+twice.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from functools import cached_property
-from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.api.probe import Method, Outcome, Trial, TrialResult
-from orrery.laws.posterior import Array, Link, Posterior
+from orrery.api.probe import Method, Trial
+from orrery.laws.posterior import Array
 from orrery.planning import value
-from orrery.planning.decision import Decision, decide, sense
+from orrery.planning.decision import Decision, sense
 from orrery.planning.designers import elsewhere
 from orrery.planning.designers.base import Design
-from orrery.planning.designers.repeats import repeats
+from orrery.planning.designers.believer import Believer
 from orrery.planning.designers.scene import Batch, Option, Scene, busy
 from orrery.planning.forecasts import Columns
 from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
 from orrery.strategies import family
-from orrery.strategies.base import Evidence, Proposal
+from orrery.strategies.base import Proposal
 from orrery.strategies.trials import Identity, identity, identity_of
 
 #: Points that spending as much as the exhaustive search of a plan of the typical size must bring: a probe of one percent of
@@ -90,22 +88,23 @@ class _Search:
 
     scene: Scene
     purse: Purse
-    _imagined: dict[str, list[Evidence]] = field(default_factory=dict)  #: results taken as seen, by model
     _assembled: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
     _widened: dict[tuple[str, int], _Assembled] = field(default_factory=dict)
-    _posteriors: dict[tuple[int, int], Posterior] = field(default_factory=dict)
-    _proposed: dict[tuple[int, int], Sequence[Proposal]] = field(default_factory=dict)
+
+    @cached_property
+    def _believed(self) -> Believer:
+        return Believer(self.scene)
 
     def design(self) -> Design:
         scene, purse = self.scene, self.purse
         for model, accelerator, trial in scene.known.in_flight:
-            self._imagine(model, accelerator, trial, None)
+            self._believed.imagine(model, accelerator, trial, None)
         start: list[ProbeRequest] = []
         first: Valued | None = None
         wanted, unaffordable, total = False, None, 0.0
         closed: set[str] = set()  # models whose next probe does not fit the budget
         while True:
-            columns, decision = self._believe()
+            columns, decision = self._believed.situation()
             options = self._options(columns, decision, self._models - busy(scene.known, start) - closed)
             best = self._best(options)
             if first is None:
@@ -142,39 +141,6 @@ class _Search:
             why = f"the choice stays and its forecasts get surer, which is worth {value.in_points(top.clarity)}"
         return f"{why}; brings the task's facts" if self.scene.known.task_facts is None else why
 
-    def _believe(self) -> tuple[Columns, Decision]:
-        """Forecasts and decision as they are expected to be once everything imagined is measured."""
-        scene = self.scene
-        if not self._imagined:
-            return scene.columns, scene.decision
-        mean, sd = scene.columns.quality.mean.copy(), scene.columns.quality.sd.copy()
-        for g, group in enumerate(scene.space.groups):
-            more = self._imagined.get(group.model.name)
-            if more and group.refusal is None:
-                post = self._posterior(g, more)
-                for a in range(len(scene.space.accelerators)):
-                    rows = scene.space.rows(g, a)
-                    mean[rows], sd[rows] = post.mean, post.sd
-        columns = replace(scene.columns, quality=Posterior(mean, sd, scene.columns.quality.link))
-        return columns, decide(scene.spec.objective, scene.spec.task.metric, columns)
-
-    # Imagined evidence only ever grows while a step is designed, so its length identifies it.
-    def _posterior(self, g: int, more: Sequence[Evidence]) -> Posterior:
-        key = g, len(more)
-        if key not in self._posteriors:
-            plugin = self.scene.space.groups[g].plugin
-            self._posteriors[key] = plugin.forecast(self.scene.groups.build(g, more)).posterior
-        return self._posteriors[key]
-
-    def _proposals(self, g: int, more: Sequence[Evidence]) -> Sequence[Proposal]:
-        key = g, len(more)
-        if key not in self._proposed:
-            scene, plugin = self.scene, self.scene.space.groups[g].plugin
-            view, rows = scene.groups.build(g, more), scene.space.rows(g, 0)
-            again = repeats(plugin, view, scene.columns.quality.sd[rows], scene.open[rows])
-            self._proposed[key] = [*plugin.proposals(view), *again]
-        return self._proposed[key]
-
     @cached_property
     def _models(self) -> set[str]:
         """Models that may be asked something."""
@@ -194,14 +160,16 @@ class _Search:
         return [replace(o, worth=w) for o, w in zip(found.options, worths, strict=True)]
 
     def _proposed_for(self, model: str) -> _Assembled:
-        more = self._imagined.get(model, [])
-        key = model, len(more)
+        key = model, len(self._believed.of(model))
         if key not in self._assembled:
-            self._assembled[key] = self._assemble(model, more)
+            self._assembled[key] = self._assemble(model)
         found = self._assembled[key]
         if not any(self._may_tell(model, o.option.trial) for o in found.options):
             return found
-        wider = model, sum(len(seen) for seen in self._imagined.values())  # what is seen of one may tell of another
+        wider = (
+            model,
+            sum(len(seen) for seen in self._believed.seen.values()),
+        )  # what is seen of one may tell of another
         if wider not in self._widened:
             self._widened[wider] = replace(found, wider=self._wider(model, found))
         return self._widened[wider]
@@ -222,7 +190,7 @@ class _Search:
         family = self._family(model)
         return family is not None and any(m.family == family and m.name != model for m in self.scene.spec.models)
 
-    def _assemble(self, model: str, more: Sequence[Evidence]) -> _Assembled:
+    def _assemble(self, model: str) -> _Assembled:
         """Merges the proposals of a model's groups by trial: one zero-shot bears on all of them."""
         scene = self.scene
         space = scene.space
@@ -237,11 +205,11 @@ class _Search:
                 continue
             place = len(places)
             places.append(rows)
-            for proposal in self._proposals(g, more):
+            for proposal in self._believed.proposals(g):
                 kept = merged.setdefault((identity(proposal.trial), proposal.trial.seed), (proposal, {}))
                 kept[1][place] = np.tile(proposal.shift, len(space.accelerators))
         blind = scene.known.task_facts is None
-        if blind and (more or any(not p.training_flops for p, _ in merged.values())):
+        if blind and (self._believed.of(model) or any(not p.training_flops for p, _ in merged.values())):
             # Nobody knows how many training examples there are: what needs none comes first, and brings the number.
             merged = {k: v for k, v in merged.items() if not v[0].training_flops}
         index = np.concatenate(places) if places else np.zeros(0, dtype=np.intp)
@@ -274,25 +242,25 @@ class _Search:
             related = group.model.family is not None and group.model.family == self._family(model)
             if group.model.name == model or group.refusal is not None or not (proxy or related):
                 continue
-            seen = self._imagined.get(group.model.name, ())
             own = next(
                 (
                     p
-                    for p in self._proposals(g, seen)
+                    for p in self._believed.proposals(g)
                     if (p.trial.fidelity.method is Method.PROXY if proxy else identity(p.trial) == asked)
                 ),
                 None,
             )
             if own is None:
                 continue
+            seen = self._believed.of(group.model.name)
             view = scene.groups.build(g, seen)
             told = (
-                elsewhere.of_proxy(view, self._imagined)
+                elsewhere.of_proxy(view, self._believed.seen)
                 if proxy
-                else elsewhere.telling(scene, model, group.model, asked, self._imagined)
+                else elsewhere.telling(scene, model, group.model, asked, self._believed.seen)
             )
             if told is not None:
-                sd = self._posterior(g, seen).sd if seen else scene.columns.quality.sd[scene.space.rows(g, 0)]
+                sd = self._believed.posterior(g).sd if seen else scene.columns.quality.sd[scene.space.rows(g, 0)]
                 moved = elsewhere.shift(view, sd, own, told)
                 for a in range(len(scene.space.accelerators)):
                     yield np.arange(len(scene.space))[scene.space.rows(g, a)], moved
@@ -314,7 +282,7 @@ class _Search:
         if favourite is None:
             return None
         model = self.scene.space.groups[self.scene.space.group[favourite]].model.name
-        if self.scene.known.evidence.get(model) or self._imagined.get(model) or self._told_by_siblings(favourite):
+        if self.scene.known.evidence.get(model) or self._believed.of(model) or self._told_by_siblings(favourite):
             return None
         return self._best([o for o in options if o.model == model])
 
@@ -345,12 +313,12 @@ class _Search:
         candidate: Valued | None = opening
         while candidate is not None and batch.add(candidate.option):
             top = max(top, candidate.worth, key=lambda w: w.points)
-            self._imagine(batch.model, batch.accelerator, candidate.option.trial, candidate.expected_score)
+            self._believed.imagine(batch.model, batch.accelerator, candidate.option.trial, candidate.expected_score)
             if batch.full or not self._proposed_for(batch.model).options:
                 break
             left = [
                 o
-                for o in self._options(*self._believe(), {batch.model})
+                for o in self._options(*self._believed.situation(), {batch.model})
                 if o.option.accelerator == batch.accelerator
                 and o.option.seconds <= batch.spare
                 and self._pays(o, load=False)
@@ -367,39 +335,3 @@ class _Search:
             return best
         plain = (o for o in options if o.model == best.model and o.option.trial.strategy == "ZeroShot")
         return next(plain, best)
-
-    def _imagine(self, model: str, accelerator: str, trial: Trial, score: float | None) -> None:
-        """Adds the expected result of a trial, so that forecasts narrow as they will."""
-        if score is None:
-            score = self._expected_score(model, trial)
-        bounded = self.scene.groups.link is Link.LOGIT
-        items = trial.fidelity.evaluation_items
-        number = Decimal(repr(round(min(max(score, 0.0), 1.0) if bounded else max(score, 1e-6), 6)))
-        result = TrialResult(name=trial.name, outcome=Outcome.MEASURED, score=number, items=items)
-        larger = [
-            m
-            for m in self.scene.spec.models
-            if (told := elsewhere.telling(self.scene, model, m, identity(trial), self._imagined)) and told.share == 1
-        ]
-        self._imagined.setdefault(model, []).append(Evidence(trial, result, accelerator))
-        for m in larger:
-            # Taken as seen of the large one too, on as many items as siblings are worth.
-            p = self._expected_score(m.name, trial)
-            worth = max(1, round(min(items, 1 / (elsewhere.TELLING_SD**2 * max(p * (1 - p), 0.01)))))
-            told_result = result.model_copy(update={"score": Decimal(repr(round(p, 6))), "items": worth})
-            self._imagined.setdefault(m.name, []).append(Evidence(trial, told_result, accelerator))
-
-    def _expected_score(self, model: str, trial: Trial) -> float:
-        """Median score of a trial in flight: as under another seed, or from the strategy that proposes it; else a mean."""
-        scene = self.scene
-        before = [e.result.score for e in scene.known.evidence.get(model, ()) if identity(e.trial) == identity(trial)]
-        if any(score is not None for score in before):
-            return fmean(float(score) for score in before if score is not None)
-        for g, group in enumerate(scene.space.groups):
-            if group.model.name == model and group.refusal is None:
-                for p in self._proposals(g, ()):
-                    if identity(p.trial) == identity(trial) and p.expected_score is not None:
-                        return p.expected_score
-        rows = [scene.space.rows(g, 0) for g, group in enumerate(scene.space.groups) if group.model.name == model]
-        means = np.concatenate([scene.columns.quality.mean[r] for r in rows])
-        return float(scene.groups.link.inverse(means.mean()))
