@@ -243,9 +243,9 @@ def _fail(
     """Decides what becomes of trials that a finished probe did not answer: ask again, or give them up."""
     reason = (report.reason if report is not None else None) or record.reason or "Failed"
     message = known.refused.get(record.name) or (report.error if report is not None else None) or record.message
-    sentence = f"{record.name} failed after {record.attempts} attempt{'s' * (record.attempts != 1)} ({reason})" + (
-        f": {message}" if message else ""
-    )
+    # what was nobody's failure, such as an end before its time, counts as no attempt
+    after = f" after {record.attempts} attempt{'s' * (record.attempts != 1)}" if record.attempts else ""
+    sentence = f"{record.name} failed{after} ({reason})" + (f": {message}" if message else "")
     known.last_failure = sentence
     if record.reason in _TOO_MUCH or reason in _TOO_MUCH:
         # Trials run in the order of the spec and each is reported when it ends: the first unanswered one was too much,

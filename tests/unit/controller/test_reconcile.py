@@ -346,3 +346,13 @@ def test_the_rows_of_a_plan_that_rests_are_written_again_when_somebody_deletes_t
     cluster.server.held[CONFIG_MAPS.kind, name] = {**rows, "metadata": {"name": name}}
     cluster.look()
     assert cluster.ready() == ("False", "ForeignConfigMap")
+
+
+def test_a_plan_whose_time_is_over_before_anything_was_measured_says_so() -> None:
+    cluster, job = begun(activeDeadlineSeconds=1)
+    cluster.look(seconds=60)
+    assert cluster.jobs() == []
+    cluster.look()
+    assert cluster.ready() == ("False", "ProbesFailed")
+    (said,) = (c["message"] for c in told(cluster)["conditions"] if c["type"] == "Stalled")
+    assert f"{job[:-2]} failed (Interrupted): ended early, because the plan's time was over" in said
