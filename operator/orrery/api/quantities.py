@@ -14,9 +14,6 @@ from typing import Annotated, Any, NewType
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 Seconds = NewType("Seconds", float)
-Flops = NewType("Flops", float)
-Tokens = NewType("Tokens", float)
-Bytes = NewType("Bytes", int)
 
 DECIMAL_PATTERN = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,9})?$"
 SHARE_PATTERN = r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$"

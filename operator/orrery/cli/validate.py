@@ -15,6 +15,7 @@ from orrery.cli.failures import Exit, describe
 from orrery.cli.options import Output
 from orrery.cli.reading import plan_file, read_roots, with_absolute_paths
 from orrery.cli.screen import console, write
+from orrery.costs.accelerators import unknown_note
 from orrery.costs.prices import Prices
 from orrery.local.facts import read_facts
 from orrery.planning.advance import advance
@@ -74,6 +75,7 @@ def _check(plan: AdaptationPlan, made: Manifests, home: Path, roots: SourceRoots
     verdict = _Verdict(f"{plan.metadata.namespace}/{plan.metadata.name}")
     plan = with_absolute_paths(plan, home.parent)
     facts, prices = Facts(), None
+    verdict.notes += [note for accelerator in plan.spec.accelerators if (note := unknown_note(accelerator))]
     with _told(verdict):
         verdict.notes.append(f"{len(expand(plan.spec)):,} candidates")
     with _told(verdict):

@@ -6,6 +6,7 @@ here: its memory must then be written in the plan to be checked, and its speed i
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 from orrery.api.machines import Accelerator
@@ -52,9 +53,24 @@ _CATALOGUE: dict[str, tuple[float, float, float]] = {
 _UNKNOWN = (100.0, 0.0, 600.0)
 
 
-def known_names() -> tuple[str, ...]:
-    """Names in the catalogue, sorted."""
-    return tuple(sorted(_CATALOGUE))
+def unknown_note(accelerator: Accelerator) -> str | None:
+    """A sentence where nothing is known of an accelerator but its name; None for one of the catalogue.
+
+    >>> (unknown_note(Accelerator(name="a100")) or "").partition(":")[0].rpartition(" (")[2]
+    'such as a100-40gb, a100-80gb)'
+    """
+    name = accelerator.name
+    if name in _CATALOGUE:
+        return None
+    near = [n for n in _CATALOGUE if n.startswith(name)] or difflib.get_close_matches(name, _CATALOGUE, n=1, cutoff=0.5)
+    memory = (
+        "" if accelerator.memory else f", and its memory is not checked unless spec.accelerators[{name}].memory says it"
+    )
+    hint = f" (such as {', '.join(near)})" if near else ""
+    return (
+        f"the accelerator '{name}' is none of {', '.join(_CATALOGUE)}{hint}: its speed is "
+        f"unknown until a probe has measured it{memory}"
+    )
 
 
 def memory_bytes(quantity: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import torch
 from tokenizers import Tokenizer
@@ -116,6 +115,3 @@ def trial(
         fidelity=Fidelity(method=method, training_examples=examples, evaluation_items=items),
         seed=seed,
     )
-
-
-Build = Callable[[], Session]

@@ -271,6 +271,17 @@ def test_claims_and_config_maps_are_folders_here(work, orrery):
     assert "2 labels" in orrery("validate", plan, "--configmap", f"tickets={work}")[1]
 
 
+def test_an_accelerator_that_nobody_knows_is_said(work, orrery):
+    prices = changed(PRICES, "spec.accelerators", [{"name": "abacus", "pricePerHour": "1"}])
+    for memory, checked in ((None, False), ("16Gi", True)):
+        given = {"name": "abacus"} | ({"memory": memory} if memory else {})
+        plan = write(work / "plan.yaml", changed(PLAN, "spec.accelerators", [given]), prices)
+        code, out, _ = orrery("validate", plan)
+        text = " ".join(out.split())
+        assert code == 0 and "the accelerator 'abacus' is none of cpu, t4" in text
+        assert ("spec.accelerators[abacus].memory says it" in text) != checked
+
+
 def test_what_was_not_looked_at_is_said(work, orrery, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(work / "hub"))
     source = {"huggingFace": {"repo": "me/small", "revision": "v1"}}

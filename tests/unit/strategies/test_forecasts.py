@@ -24,8 +24,6 @@ from tests.unit.planning.world import World, make_plan, model
 
 pytestmark = pytest.mark.unit
 
-NONE = {"calibration": "none"}
-
 
 def seen(strategy: str, score: float, examples: int = 0, items: int = 200, **parameters: str) -> Evidence:
     trial = Trial(
