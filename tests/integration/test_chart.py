@@ -77,7 +77,7 @@ ALLOWED = [
     *[(verb, "pods") for verb in ("list", "watch")],
     ("list", "workloads.kueue.x-k8s.io"),
     *[(verb, "configmaps") for verb in ("get", "create", "update")],
-    ("create", "events"),
+    *[(verb, "events") for verb in ("create", "list")],
 ]
 REFUSED = [
     ("get", "secrets"),
@@ -95,6 +95,7 @@ REFUSED = [
     ("deletecollection", "jobs.batch"),
     ("delete", "configmaps"),
     ("list", "configmaps"),
+    ("delete", "events"),
     ("create", "serviceaccounts"),
     ("create", "serviceaccounts/token"),
     ("create", "rolebindings.rbac.authorization.k8s.io"),
