@@ -68,11 +68,11 @@ def cases(data: Path) -> Iterator[Case]:
 
 
 def score(
-    case: Case, predictor: str, share: float, tell: list[tuple[float, float, float]] | None = None
+    case: Case, predictor: str, share: float, tell: list[tuple[str, float, float]] | None = None
 ) -> dict[str, Any] | None:
     """One predictor's figures on one case; None when nothing is left to forecast.
 
-    ``tell`` receives (ln train loss on little, what the forecast was off by, score) of every configuration that has all.
+    ``tell`` receives (trial, what the forecast was off by on the link scale, score) of every whole training.
     """
     blind = predictor == "EnsembleWithoutProxy"
     spec = plan(case.task, probing={"evaluationItems": 200, "predictor": PREDICTORS[0] if blind else predictor}).spec
@@ -80,16 +80,12 @@ def score(
     known.task_facts = case.facts
     most = share * case.facts.train_examples
     truth: dict[str, TrialResult] = {}
-    losses: dict[tuple[str, str], float] = {}
     for row in case.rows:
         trial, result = Trial.model_validate(row["trial"]), TrialResult.model_validate(row["result"])
         n = trial.fidelity.training_examples
         if blind and trial.fidelity.method is Method.PROXY:
             continue
         trained = trial.strategy not in ("ZeroShot", "InContext") and trial.fidelity.method is Method.DIRECT
-        if trained and n <= most and result.train_loss:
-            last = [float(v) for v in result.train_loss][-len(result.train_loss) // 4 :]
-            losses[_configuration(trial)] = float(np.log(max(fmean(last), 1e-6)))
         if not trained or n <= most:
             known.evidence.setdefault(case.model, []).append(Evidence(trial, result, "cpu"))
         elif n == case.facts.train_examples and result.score is not None:
@@ -102,7 +98,6 @@ def score(
     errors, inside, told, was = [], [], [], []
     groups = Groups(spec, space, known)
     names = {r["candidate"]: r["trial"]["name"] for r in case.rows if "candidate" in r}
-    configurations = {r["trial"]["name"]: _configuration(Trial.model_validate(r["trial"])) for r in case.rows}
     for g, group in enumerate(space.groups):
         if group.model.name != case.model or group.plugin.training is None or group.refusal is not None:
             continue
@@ -120,9 +115,8 @@ def score(
             inside.append(abs(z) <= 1.645)
             told.append(guess)
             was.append(real)
-            loss = losses.get(configurations[found.name])
-            if tell is not None and loss is not None:
-                tell.append((loss, z * (post.sd[i] ** 2 + sampling) ** 0.5, real))
+            if tell is not None:
+                tell.append((found.name, z * (post.sd[i] ** 2 + sampling) ** 0.5, real))
     if len(errors) < 2:
         return None
     order = float(spearmanr(told, was).statistic) if len(set(told)) > 1 else 0.0
@@ -142,12 +136,27 @@ def _configuration(trial: Trial) -> tuple[str, str]:
     return trial.strategy, ",".join(sorted(f"{p.name}={p.value}" for p in trial.parameters))
 
 
+def _losses_on_little(case: Case) -> dict[tuple[str, str], float]:
+    """ln train loss at the end of the trainings on at most the larger of ``SHARES``, by configuration."""
+    losses = {}
+    for row in case.rows:
+        trial, result = Trial.model_validate(row["trial"]), TrialResult.model_validate(row["result"])
+        little = 0 < trial.fidelity.training_examples <= SHARES[-1] * case.facts.train_examples
+        if little and trial.fidelity.method is Method.DIRECT and result.train_loss:
+            last = [float(v) for v in result.train_loss][-len(result.train_loss) // 4 :]
+            losses[_configuration(trial)] = float(np.log(max(fmean(last), 1e-6)))
+    return losses
+
+
 def train_loss(data: Path) -> dict[str, float]:
     """What the train loss of cheap trainings adds to the ensemble."""
     pooled = []
     for case in cases(data):
-        found: list[tuple[float, float, float]] = []
-        score(case, PREDICTORS[0], SHARES[-1], found)
+        told: list[tuple[str, float, float]] = []
+        score(case, PREDICTORS[0], SHARES[-1], told)
+        losses = _losses_on_little(case)
+        whole = {r["trial"]["name"]: _configuration(Trial.model_validate(r["trial"])) for r in case.rows}
+        found = [(losses[whole[name]], *rest) for name, *rest in told if whole[name] in losses]
         if len(found) >= 3:
             pooled.append(np.array(found) - np.mean(found, axis=0))
     table = np.concatenate(pooled)

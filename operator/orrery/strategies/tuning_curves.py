@@ -53,7 +53,7 @@ _LENGTHS = (1.2, 1.0, 2.5)  # ln lr, ln epochs, ln rank: a factor e^length halve
 _SIZE_LENGTH = 1.5  # ln n
 _SIZE_SHARED = 0.75  # share of an effect that is the same at every size
 #: Link-scale score for each unit of early ln train loss above like configurations, and how far models and tasks differ.
-EARLY_SLOPE, EARLY_SLOPE_SD = -0.3, 0.5  # docs/decisions/early-signals.md
+EARLY_SLOPE, EARLY_SLOPE_SD = -0.2, 0.4  # docs/decisions/early-signals.md
 _PROXY_SCALE_SD = 0.1  # ln; docs/decisions/predictors.md
 _SEED_SD = 0.08  # another seed, at many examples
 _SEED_SD_SMALL = 0.25  # at few
