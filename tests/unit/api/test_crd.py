@@ -65,7 +65,7 @@ def test_standard_output_has_all_of_them(capsys: pytest.CaptureFixture[str]) -> 
 
 @each_resource
 def test_current_kubernetes_takes_the_definition(resource: Resource) -> None:
-    kubernetes_validate.validate(definition(resource), "1.34", strict=True)
+    kubernetes_validate.validate(definition(resource), "1.37", strict=True)
 
 
 def test_schemas_are_structural() -> None:

@@ -36,7 +36,7 @@ def test_rendered_manifests_are_as_reviewed(variant: str, snapshot: SnapshotAsse
 def test_current_kubernetes_takes_every_object(variant: str) -> None:
     for document in objects(VARIANTS[variant]):
         if document["apiVersion"] in BUILT_IN:
-            kubernetes_validate.validate(document, "1.34", strict=True)
+            kubernetes_validate.validate(document, "1.37", strict=True)
         elif document["apiVersion"] == "orrery.dev/v1alpha1":
             parse(document)
         else:

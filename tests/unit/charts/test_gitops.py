@@ -167,7 +167,7 @@ def test_the_standalone_policy_is_the_charts() -> None:
     values = {"networkPolicy": {"enabled": True, "probes": {"namespaces": ["team-a"]}}}
     (rendered,) = [p for p in of_kind(objects(values), "NetworkPolicy") if p["metadata"]["namespace"] == "team-a"]
     (standalone,) = documents(ROOT / "config" / "probes-shut-in" / "networkpolicy.yaml")
-    kubernetes_validate.validate(standalone, "1.34", strict=True)
+    kubernetes_validate.validate(standalone, "1.37", strict=True)
     assert standalone["spec"] == rendered["spec"]
 
 

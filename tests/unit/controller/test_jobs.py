@@ -52,7 +52,7 @@ def env(manifest):
 )
 def test_the_whole_manifest(spec, snapshot):
     manifest = job(**spec)
-    kubernetes_validate.validate(manifest, "1.34", strict=True)
+    kubernetes_validate.validate(manifest, "1.37", strict=True)
     assert manifest == snapshot
 
 

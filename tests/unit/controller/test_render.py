@@ -65,7 +65,7 @@ def test_a_job_trains_the_very_configuration_in_full_and_keeps_it() -> None:
     made = render(asked, choice(rank="8", dataPercent="50"), TARGET)
     assert set(made) == {"job", "trainjob"}
     job = made["job"]
-    kubernetes_validate.validate(job, "1.34", strict=True)
+    kubernetes_validate.validate(job, "1.37", strict=True)
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     env = {e["name"]: e.get("value") for e in container["env"]}
@@ -124,7 +124,7 @@ def test_a_trainjob_is_what_kubeflow_takes() -> None:
 def test_what_only_prompts_is_a_configmap_and_a_job_that_writes_the_demonstrations() -> None:
     made = render(plan(), choice("shots", shots="4", retriever="random"), TARGET)
     assert set(made) == {"job", "configmap"}
-    kubernetes_validate.validate(made["configmap"], "1.34", strict=True)
+    kubernetes_validate.validate(made["configmap"], "1.37", strict=True)
     prompt = json.loads(made["configmap"]["data"]["prompt.json"])
     assert (prompt["shots"], prompt["retriever"]) == (4, "random") and "demonstrations" not in prompt
     spec = training_spec(plan(), choice("zero"))
