@@ -1,11 +1,8 @@
 """The commands of the documentation that need no cluster, run as they stand: real models, real data."""
 
-import os
-
 import pytest
 
 from tests import pages
-from tests.plugin import installed
 from tests.unit.docs.markdown import ROOT, blocks
 from tests.unit.docs.markdown import pages as every_page
 
@@ -16,7 +13,6 @@ LOCAL = [
 ]
 #: Run one after the other in the folder where the quickstart's plan was answered.
 ANSWERED = [page for page in every_page() if any(b.language == "sh" and b.words == ("answered",) for b in blocks(page))]
-PLUGIN = [page for page in every_page() if any(b.language == "sh" and b.words == ("plugin",) for b in blocks(page))]
 
 
 @pytest.mark.parametrize("page", LOCAL, ids=lambda page: str(page.relative_to(ROOT)))
@@ -30,12 +26,6 @@ def test_commands_on_this_machine(builtin_assets, page, tmp_path):
             assert pages.run(other, tmp_path, ("answered",), {}) > 0
 
 
-@pytest.mark.parametrize("page", PLUGIN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_with_the_example_strategy_installed(builtin_assets, page, tmp_path):
-    environment = {"PYTHONPATH": os.pathsep.join(installed(tmp_path / "site"))}
-    assert pages.run(page, tmp_path, ("plugin",), environment) > 0
-
-
 def test_the_pages_are_there():
     assert {page.name for page in LOCAL} >= {"quickstart.md", "watching.md"}
     assert {str(page.relative_to(ROOT)) for page in ANSWERED} >= {
@@ -43,4 +33,3 @@ def test_the_pages_are_there():
         "docs/report.md",
         "docs/concepts/render.md",
     }
-    assert [page.name for page in PLUGIN] == ["adding-a-strategy.md"]

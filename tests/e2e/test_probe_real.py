@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from orrery.api.catalogue import MODELS, TASKS
 from orrery.api.probe import REPORT_LIMIT, AdaptationProbe, Outcome, ProbeSpec, Report, probe_name
 from orrery.api.task import Task
+from orrery.cli.main import app
 from orrery.probes.report import unpack_bits
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("builtin_assets")]
@@ -47,10 +49,14 @@ def catalogued(model: str) -> dict[str, Any]:
     return MODELS[model].facts.model_dump(by_alias=True, exclude_none=True)
 
 
-def cli(document: dict[str, Any], folder: Path) -> Report:
+def cli(document: dict[str, Any], folder: Path, own_process: bool = False) -> Report:
+    """The command's report; in this process, which has torch already, or in one of its own as engines start it."""
     (folder / "probe.yaml").write_text(json.dumps(document))
-    command = [sys.executable, "-m", "orrery.cli.main", "probe", "probe.yaml", "--report", "report.json"]
-    subprocess.run(command, cwd=folder, check=True, timeout=600)
+    command = ["probe", str(folder / "probe.yaml"), "--report", str(folder / "report.json")]
+    if own_process:
+        subprocess.run([sys.executable, "-m", "orrery.cli.main", *command], cwd=folder, check=True, timeout=600)
+    else:
+        CliRunner().invoke(app, command, catch_exceptions=False)
     data = (folder / "report.json").read_bytes()
     assert len(data) <= REPORT_LIMIT
     return Report.model_validate_json(data)
@@ -66,7 +72,7 @@ def test_smollm2_learns_intents_from_retrieved_demonstrations(tmp_path: Path) ->
         "metadata": {"name": "probe-x"},
         "spec": document,
     }
-    report = cli(manifest, tmp_path)
+    report = cli(manifest, tmp_path, own_process=True)
     assert report.complete and report.probe == probe_name(AdaptationProbe.model_validate(manifest).spec)
     assert report.model_facts is not None
     assert report.model_facts.items() >= catalogued("smollm2-135m-instruct").items()

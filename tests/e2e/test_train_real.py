@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from orrery.api import yamltext
 from orrery.api.task import Task
+from orrery.cli.main import app
 from orrery.probes.data import read_task
 from orrery.probes.errors import ProbeError
 from orrery.probes.saving import MANIFEST, PROMPT, evaluate_saved
@@ -36,9 +37,9 @@ def spec(path: Path, model: dict[str, Any], strategy: str, examples: int, **para
     return path
 
 
-def train(path: Path, output: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "orrery", "train", str(path), "--output", str(output)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+def train(path: Path, output: Path) -> Result:
+    """The command, in this process, which has torch already; test_run_real trains in one of its own."""
+    return CliRunner().invoke(app, ["train", str(path), "--output", str(output)])
 
 
 def told(output: Path) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def test_what_is_trained_is_read_again_with_the_same_score(
 ) -> None:
     output = tmp_path / "out"
     done = train(spec(tmp_path / "spec.yaml", model, strategy, examples, epochs="1"), output)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert {p.name for p in output.iterdir()} == holds | {MANIFEST}
     made = told(output)
     assert json.loads(done.stdout)["score"] == made["measured"]["score"]
@@ -77,7 +78,7 @@ def test_in_context_learning_leaves_its_prompt_and_demonstrations(tmp_path: Path
     output = tmp_path / "out"
     asked = spec(tmp_path / "spec.yaml", SMOLLM, "InContext", 0, shots="2", retriever="random")
     done = train(asked, output)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert {p.name for p in output.iterdir()} == {MANIFEST, PROMPT} and told(output)["kind"] == "prompt"
     prompt = json.loads((output / PROMPT).read_text())
     assert prompt["shots"] == len(prompt["demonstrations"]) == 2
@@ -89,5 +90,5 @@ def test_in_context_learning_leaves_its_prompt_and_demonstrations(tmp_path: Path
 def test_what_cannot_be_trained_leaves_nothing(tmp_path: Path) -> None:
     output = tmp_path / "out"
     done = train(spec(tmp_path / "spec.yaml", MINILM, "LoRA", 8, learningRate="fast"), output)
-    assert done.returncode == 1 and "learningRate is 'fast'" in done.stderr
+    assert done.exit_code == 1 and "learningRate is 'fast'" in done.stderr
     assert list(output.iterdir()) == []
