@@ -9,8 +9,8 @@ Whom: breadth first. The best so far go one checkpoint further until the money i
 forecast from the present one and from the number of trained parameters by a regression on the runs that went on, in the
 same pool. Of two runs with the same loss now, the one that fell faster ends lower, so the forecast looks a little ahead.
 
-For pools of runs that can be stopped and gone on with (``python -m tests.benchmarks.early_pick``). Plans do not call it: their probes
-train to the end of a schedule (docs/decisions/early-signals.md).
+``go_on`` is for pools of runs that can be stopped and gone on with (``python -m tests.benchmarks.early_pick``). Plans look once, since a
+probe that ended cannot go on, and rank by ``forecast`` (``probing.designer: EarlyLoss``; docs/decisions/early-signals.md).
 """
 
 from __future__ import annotations
