@@ -251,6 +251,9 @@ class Attempt(StatusModel):
     environment: Annotated[str, StringConstraints(max_length=16)] | None = Field(
         None, description="Digest of the image and settings it ran with: a failure counts as long as they are the same."
     )
+    image: Annotated[str, StringConstraints(max_length=512)] | None = Field(
+        None, description="Image that ran, with the digest that its node resolved it to."
+    )
     price_per_hour: Money | None = Field(None, description="Of all its accelerators, when it was reserved.")
     cost: Money | None = Field(None, description="What it cost, at the price of the day it ran.")
     seconds: Number | None = Field(None, description="Accelerator-seconds used.")

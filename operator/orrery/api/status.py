@@ -177,7 +177,9 @@ class Inputs(StatusModel):
         None, description="Where the prices are from."
     )
     seed: Count = Field(0, description="Seed of samples and training.")
-    image: ShortText | None = Field(None, description="Image that probes ran.")
+    image: ShortText | None = Field(
+        None, description="Image that probes ran, with its digest where their nodes told it."
+    )
     version: ShortText | None = Field(None, description="Orrery's version.")
 
 

@@ -106,6 +106,7 @@ def observe(
             "seconds": Decimal(repr(round(wall * accelerators, 3))),
             "started_at": ran.started or attempt.started_at,
             "finished_at": ran.finished or timestamp(now),
+            "image": _image(pods),
             "reason": reason,
             "message": sentence[:1024] or None,
         }
@@ -259,6 +260,15 @@ def _ran(pods: Sequence[Object], job: Object | None, attempt: Attempt, now: date
     if begin is None:
         return _Ran(float("inf"), None, None, True, True)
     return _Ran(max((end - begin).total_seconds(), 1.0), timestamp(begin), timestamp(end), True, True)
+
+
+def _image(pods: Sequence[Object]) -> str | None:
+    """The image that ran last, with its digest; None where the node has none, since it came from no registry."""
+    listed = [
+        s for p in pods for s in (p.get("status") or {}).get("containerStatuses") or [] if s.get("name") == CONTAINER
+    ]
+    found = [str(status.get("imageID") or "").removeprefix("docker-pullable://") for status in listed]
+    return next((image[:512] for image in reversed(found) if "@" in image), None)
 
 
 def _termination_message(pods: Sequence[Object]) -> bytes | None:

@@ -245,10 +245,9 @@ class Reconciler:
         if self.minor is not None:
             notes.append(features.of_version(self.minor, bool(plan.spec.scheduling.queue_name)))
         told = status.remark(told, "; ".join(note for note in notes if note))
-        if told.inputs is not None and told.inputs.image is None:
-            told = told.model_copy(
-                update={"inputs": told.inputs.model_copy(update={"image": self.probing.jobs.image[:253]})}
-            )
+        if told.inputs is not None:
+            image = _images(self._probes(plan)) or told.inputs.image or self.probing.jobs.image
+            told = told.model_copy(update={"inputs": told.inputs.model_copy(update={"image": image[:253]})})
         return replace(step, status=told)
 
     def _after_start(self, plan: AdaptationPlan, body: Object, told: PlanStatus) -> PlanStatus:
@@ -389,6 +388,11 @@ class Reconciler:
     def _until_deadline(self, plan: AdaptationPlan, finished: bool) -> float | None:
         left = self._seconds_left(plan)
         return left if left is not None and left > 0 and not finished else None
+
+
+def _images(probes: Sequence[Probe]) -> str:
+    """What the measurements were made with, to the digest; several where an image was mended or its tag moved."""
+    return ", ".join(sorted({a.image for p in probes for a in p.status.attempts if a.image and a.phase == "Succeeded"}))
 
 
 def _bare(body: Object) -> Object:

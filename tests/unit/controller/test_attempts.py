@@ -106,6 +106,21 @@ def test_what_is_ended_before_its_time_is_paid_for_its_seconds_and_keeps_what_it
     assert not observe(attempt(), SPEC, None, [pod(RUNNING)], 1, None, NOW, early=EDITED).ended
 
 
+@pytest.mark.parametrize(
+    ("told", "image"),
+    [
+        ("registry/probe@sha256:" + "a" * 64, "registry/probe@sha256:" + "a" * 64),
+        ("docker-pullable://registry/probe@sha256:" + "a" * 64, "registry/probe@sha256:" + "a" * 64),
+        ("sha256:" + "a" * 64, None),  # built on the node: nobody else can pull it
+        ("", None),
+    ],
+)
+def test_the_image_that_ran_is_known_by_its_digest(told: str, image: str | None) -> None:
+    ran = pod(terminated(message=GOOD))
+    ran["status"]["containerStatuses"][0]["imageID"] = told
+    assert seen(job(COMPLETE), ran).attempt.image == image
+
+
 def test_an_error_that_the_probe_tells_is_the_reason() -> None:
     said = report(SPEC, trials=[], reason="MissingColumn", error="the file has no column 'label'")
     found = seen(job(COMPLETE), pod(terminated(message=said)))

@@ -102,6 +102,7 @@ class Cluster:
 
 
 ONE = {"parallelism": 1}
+PULLED = "registry.example/probe@sha256:" + "0" * 64
 
 
 def begun(**spec: Any) -> tuple[Cluster, str]:
@@ -187,7 +188,7 @@ def answered(cluster: Cluster) -> None:
         ran = {"exitCode": 0, "startedAt": timestamp(begun), "finishedAt": timestamp(now), "message": said}
         meta = {"name": "pod", "uid": f"pod-of-{last['jobName']}", "namespace": NAMESPACE}
         labels = {PROBE_LABEL: body["metadata"]["name"], ATTEMPT_LABEL: "1"}
-        container = {"name": "probe", "state": {"terminated": ran}}
+        container = {"name": "probe", "state": {"terminated": ran}, "imageID": PULLED}
         cluster.world.saw_pod(
             {"metadata": {**meta, "labels": labels}, "status": {"containerStatuses": [container]}}, False
         )
@@ -206,6 +207,13 @@ def settled(cluster: Cluster) -> None:
 
 
 HOUR = 3600
+
+
+def test_the_answer_names_the_image_that_measured_by_its_digest() -> None:
+    cluster, _ = begun()
+    assert told(cluster)["inputs"]["image"] == "probe:1", "what was asked for, until it is known what that was"
+    settled(cluster)
+    assert told(cluster)["inputs"]["image"] == PULLED
 
 
 def test_a_finished_plan_is_deleted_when_its_time_is_over_and_not_before() -> None:
