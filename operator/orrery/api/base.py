@@ -38,8 +38,9 @@ class StatusModel(ApiModel):
 
 #: A list-map key: lower-case words, digits, dots and dashes; short, since names of Jobs derive from it.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,46}[a-z0-9])?$", max_length=48)]
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 #: A Kubernetes object's name.
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_NAME, max_length=253)]
 #: RFC 3339, to the second.
 Timestamp = Annotated[str, StringConstraints(max_length=32)]
 #: One or two sentences for a person.

@@ -53,6 +53,10 @@ def of_state(where: Path, state: Path | None) -> Answered:
     if status is None or not (folder / PLAN).exists() or not (folder / PRICES).exists():
         raise StateError(f"{folder} holds no answer yet: `orrery run` the plan first, or see `orrery estimate`")
     kept = load([folder / PLAN, folder / PRICES])
+    if not kept.plans or not kept.price_lists:
+        raise StateError(
+            f"{folder} has lost its plan or its prices: `orrery run` the plan again, which writes them anew"
+        )
     plan, digest = kept.plan(), status.inputs.data_digest if status.inputs is not None else None
     return plan, kept.price_lists[0], status, ordered(read_rows(folder)), Store(folder, digest).records()
 

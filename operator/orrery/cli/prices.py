@@ -119,7 +119,8 @@ def diff(
         for c in changes
     ]
     table = listing(["name", *money, "per"], rows, right=money) if rows else "the two lists say the same"
-    parts: list[Any] = [section(f"{len(changes)} prices differ", table)]
+    title = "1 price differs" if len(changes) == 1 else f"{len(changes)} prices differ"
+    parts: list[Any] = [section(title, table)]
     if answers:
         told = [
             ([str(folder), answer.before or "nothing meets the objective", answer.after or "nothing meets it"], "")

@@ -85,7 +85,10 @@ def manifest_of(
 
     ``folder`` is the state folder of a run on this machine, whose volumes hold the data of a prompt.
     """
+    import re
+
     import orrery
+    from orrery.api.base import OBJECT_NAME
     from orrery.controller import render as rendering
     from orrery.controller.jobs import JobSettings
 
@@ -93,6 +96,11 @@ def manifest_of(
         raise ValueError(
             f"{plan.metadata.namespace}/{plan.metadata.name} recommends nothing ({status.phase}): there is nothing to render"
         )
+    for option, name in (("--claim", claim), ("--assets-claim", assets_claim)):
+        if name is not None and not re.fullmatch(OBJECT_NAME, name):
+            raise ValueError(
+                f"{option} is '{name}': write the name of a PersistentVolumeClaim, of lower-case letters, digits, '-' and '.'"
+            )
     image = (
         image or (status.inputs.image if status.inputs is not None else None) or f"orrery-probe:{orrery.__version__}"
     )

@@ -16,7 +16,7 @@ from orrery.api.quantities import format_decimal
 from orrery.api.status import PlanStatus
 from orrery.local import processes
 from orrery.local.attempts import parse_timestamp
-from orrery.local.files import StateError
+from orrery.local.files import StateError, unreadable
 from orrery.local.publish import PLAN, PRICES, read_status
 from orrery.local.store import Store
 
@@ -148,8 +148,8 @@ def of_folder(folder: Path) -> Snapshot:
 def _document(path: Path) -> dict[str, Any]:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise StateError(f"{path} cannot be read ({error}): is {path.parent} a state folder?") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise unreadable(path, error, f"is {path.parent} a state folder? `orrery run` writes it anew") from None
     return value if isinstance(value, dict) else {}
 
 

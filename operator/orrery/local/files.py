@@ -19,6 +19,11 @@ class StateBusy(StateError):  # noqa: N818  # reads as what is the case
     """Another run uses the state folder."""
 
 
+def unreadable(path: Path, error: Exception, mend: str) -> StateError:
+    """A file that is not what was written there, as one sentence."""
+    return StateError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}): {mend}")
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Replace the file by ``text`` so that a reader, or a run after a power cut, sees the old or the new and no mix."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +52,7 @@ def read_json(path: Path) -> Any | None:
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise StateError(f"{path} cannot be read ({error}): delete it, or the folder {path.parent}") from None
+        raise unreadable(path, error, f"delete it, or the folder {path.parent}") from None
 
 
 def lock(path: Path) -> int | None:

@@ -20,6 +20,8 @@ from orrery.local import files
 from orrery.local.attempts import timestamp
 from orrery.planning.types import ResultRow, Step
 
+#: What brings back a file that follows from the others.
+_AGAIN = "`orrery run` the plan again, which writes it anew"
 PLAN, PRICES, STATUS, RESULTS = "plan.yaml", "prices.yaml", "status.yaml", "results.jsonl"
 
 
@@ -48,7 +50,7 @@ def check_inputs(folder: Path, plan: AdaptationPlan, prices: PriceList) -> None:
 def _document(path: Path) -> dict[str, Any]:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -71,18 +73,26 @@ def read_status(folder: Path) -> PlanStatus | None:
 
 
 def read_plan(folder: Path) -> AdaptationPlan:
-    """The plan as ``write_inputs`` wrote it, by libyaml: five times as fast as reading what a person wrote."""
+    """The plan as ``write_inputs`` wrote it, by libyaml: five times as fast as reading what a person wrote.
+
+    Raises StateError when it is no plan.
+    """
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return AdaptationPlan.model_validate(yaml.load((folder / PLAN).read_text(encoding="utf-8"), Loader=loader))
+    try:
+        return AdaptationPlan.model_validate(yaml.load((folder / PLAN).read_text(encoding="utf-8"), Loader=loader))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise files.unreadable(folder / PLAN, error, _AGAIN) from None
 
 
 def read_rows(folder: Path) -> list[ResultRow]:
-    """Every candidate as it was last known."""
+    """Every candidate as it was last known; raises StateError when they are not what was written."""
+    path = folder / RESULTS
     try:
-        lines = (folder / RESULTS).read_text(encoding="utf-8").splitlines()
+        return [parse_row(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return []
-    return [parse_row(line) for line in lines]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise files.unreadable(path, error, _AGAIN) from None
 
 
 def stamp(status: PlanStatus, previous: PlanStatus | None, generation: int, now: float) -> PlanStatus:

@@ -74,8 +74,8 @@ class Store:
             try:
                 manifest = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
                 self._specs[path] = ProbeSpec.model_validate(manifest["spec"])
-            except (OSError, yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
-                raise StateError(f"{path} cannot be read ({error}): delete the folder {path.parent}") from None
+            except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+                raise files.unreadable(path, error, f"delete the folder {path.parent}") from None
         return self._specs[path]
 
     def attempts(self, name: str) -> list[AttemptFolder]:

@@ -1,9 +1,15 @@
 """Whatever a stranger gives to a command: exit code 2 and a sentence that says what to give instead."""
 
+import shutil
+
 import pytest
 import yaml
 
 from orrery.cli import main
+from orrery.local.publish import publish, write_inputs
+from tests.unit.planning.plans import PRICES as PLAN_PRICES
+from tests.unit.planning.plans import tiny
+from tests.unit.planning.world import World, drive
 
 pytestmark = pytest.mark.unit
 
@@ -101,6 +107,41 @@ def test_a_file_that_is_no_manifest(folder, orrery, command):
 def test_an_option_that_cannot_be_meant(folder, orrery, monkeypatch, arguments, expected):
     monkeypatch.delenv("ORRERY_PROBE_SPEC", raising=False)
     assert expected in refused(orrery, *arguments)
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """The state folder of an answered plan."""
+    folder, plan = tmp_path_factory.mktemp("state"), tiny()
+    write_inputs(folder, plan, PLAN_PRICES)
+    publish(folder, plan, drive(plan, PLAN_PRICES, World(seed=3)).last, 0.0)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\x93NUMPY\xff", b"a: [1,\n", b'{"half": ', b""], ids=["binary", "yaml", "json", "empty"]
+)
+@pytest.mark.parametrize("file", ["plan.yaml", "prices.yaml", "results.jsonl"])
+def test_a_state_folder_that_was_damaged(folder, orrery, answered, file, damage):
+    shutil.copytree(answered, folder / "state")
+    (folder / "state" / file).write_bytes(damage)
+    for command in (
+        ("explain",),
+        ("report",),
+        ("render",),
+        ("watch", "--once"),
+        ("prices", "diff", answered / "prices.yaml", answered / "prices.yaml"),
+    ):
+        code, _, err = orrery(*command, "state")
+        assert code in (0, 2) and "Orrery failed" not in err and "Traceback" not in err, (command, err)
+        if code == 2:
+            assert err.startswith("error: state") and err.count("\n") == 1, err
+
+
+def test_what_no_cluster_would_take_is_not_rendered(folder, orrery, answered):
+    assert "error: --claim is 'Ümläut': write the name of a" in refused(orrery, "render", answered, "--claim", "Ümläut")
+    assert "error: --assets-claim is 'a/b': write" in refused(orrery, "render", answered, "--assets-claim", "a/b")
+    assert orrery("render", answered, "--claim", "models.1")[0] == 0
 
 
 def test_which_document_of_a_file_is_meant_is_said(folder, orrery):
