@@ -127,6 +127,13 @@ def test_helm_installs_what_the_operator_needs_and_no_more(
         plan = changed(PLAN, "metadata.namespace", namespace)
         plans.create_namespaced_custom_object(GROUP, VERSION, namespace, "adaptationplans", plan)
         assert config.upgrade(str(CHART), "orrery", {**values, "workers": 4})["revision"] == 2
+        # a second release would have a Lease of its own, and spend beside the first
+        second = {"crds": {"enabled": False}, "watchNamespace": namespace}
+        with (
+            helm.Config(kubeconfig_path=str(own_server.kubeconfig), namespace="kube-public") as beside,
+            pytest.raises(helm.HelmError, match=rf"the operator orrery in the namespace {namespace} answers plans of"),
+        ):
+            beside.install(str(CHART), "second", second)
         config.uninstall("orrery")
     assert {d.metadata.name for d in bare.list_custom_resource_definition().items} >= set(CRDS), "the definitions stay"
     assert plans.get_namespaced_custom_object(GROUP, VERSION, namespace, "adaptationplans", "intents")
