@@ -16,7 +16,7 @@ from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
-from orrery.controller.server import CONFIG_MAPS, JOBS, PLANS, PRICE_LISTS, PROBES, Object
+from orrery.controller.server import CONFIG_MAPS, JOBS, PLANS, PRICE_LISTS, PROBES, Conflict, Object
 from orrery.controller.world import World
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import report
@@ -364,3 +364,26 @@ def test_a_plan_whose_time_is_over_before_anything_was_measured_says_so() -> Non
     assert cluster.ready() == ("False", "ProbesFailed")
     (said,) = (c["message"] for c in told(cluster)["conditions"] if c["type"] == "Stalled")
     assert f"{job[:-2]} failed (Interrupted): ended early, because the plan's time was over" in said
+
+
+def test_a_condition_that_somebody_else_wrote_meanwhile_is_not_lost() -> None:
+    """Lists are replaced by a merge patch: the whole status is written, of the very version that was read."""
+    cluster, _ = begun()
+    theirs = {"type": "Approved", "status": "True", "reason": "ByHand", "lastTransitionTime": timestamp(cluster.now)}
+    plan, put = cluster.plan() or {}, cluster.server.replace
+
+    def beaten(resource: Any, body: Object, subresource: str | None = None) -> Object:
+        if resource is PLANS and body["metadata"]["resourceVersion"] == plan["metadata"]["resourceVersion"]:
+            cluster.server.replace = put
+            conditions = [*plan["status"]["conditions"], theirs]
+            put(PLANS, {**plan, "status": {**plan["status"], "conditions": conditions}}, "status")
+        return dict(put(resource, body, subresource))
+
+    cluster.server.replace = beaten
+    answered(cluster)
+    with pytest.raises(Conflict):
+        cluster.look()
+    cluster.look()
+    found = {c["type"]: c for c in told(cluster)["conditions"]}
+    assert found["Approved"].items() >= theirs.items() and found["Ready"]["status"] in ("True", "False")
+    assert len(found) == len(told(cluster)["conditions"]) == 8
