@@ -68,11 +68,12 @@ class Purse:
 
     def longest(self, price_per_second: Decimal, count: int) -> int:
         """Longest deadline, in seconds, that the purse can reserve for a probe on ``count`` accelerators."""
-        money = self.left / price_per_second if price_per_second > 0 else Decimal(10**9)
+        # reservations are rounded up to a millionth, so less than that buys nothing
+        whole = self.left.quantize(_MICRO, rounding=ROUND_DOWN)
+        money = whole / price_per_second if price_per_second > 0 else Decimal(10**9)
         left = self.seconds_left
         seconds = money if left is None else min(money, left / count)
-        whole = max(0, int(min(seconds, Decimal(10**9)).to_integral_value(rounding=ROUND_DOWN)))
-        return whole if reservation(whole, price_per_second) <= self.left else max(0, whole - 1)
+        return max(0, int(min(seconds, Decimal(10**9)).to_integral_value(rounding=ROUND_DOWN)))
 
     def take(self, reservation: Decimal, seconds: int, *, new: bool) -> None:
         """Sets a worst case aside; raises ValueError rather than pass a limit."""
