@@ -35,12 +35,17 @@ LORA = {
 }
 
 
+APPLIED = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+
+
 def test_a_plan_is_answered_as_it_is_locally(
     operator: Operator, simulating: Cluster, space: Namespace, kubernetes: client.ApiClient, tmp_path: Path
 ) -> None:
     space.prices("shared")
     strategies = [*plan()["spec"]["strategies"], LORA]
-    space.apply(plan(prices="shared", models=("ok", "ok"), strategies=strategies))
+    asked = plan(prices="shared", models=("ok", "ok"), strategies=strategies)
+    asked["metadata"]["annotations"] = APPLIED
+    space.apply(asked)
     phases: list[tuple[str, str]] = []
     seen: dict[str, dict[str, Any]] = {}
     tokens: list[str] = []
@@ -88,9 +93,12 @@ def test_a_plan_is_answered_as_it_is_locally(
     assert tokens == [] and all(
         j["spec"]["template"]["spec"]["automountServiceAccountToken"] is False for j in space.jobs()
     )
-    # nothing of Kopf's is left on any object
-    for thing in (found, *probes):
+    # nothing of Kopf's is left on any object, and what kubectl left on the plan is on no other
+    assert found["metadata"]["annotations"] == APPLIED and not found["metadata"].get("finalizers")
+    for thing in probes:
         assert not thing["metadata"].get("finalizers") and not thing["metadata"].get("annotations")
+    for thing in (*space.jobs(), *space.pods()):
+        assert not any("kubectl" in key or "kopf" in key for key in thing["metadata"].get("annotations") or {})
     # large things are beside the status
     rows = client.CoreV1Api(kubernetes).read_namespaced_config_map(status["resultsRef"], space.namespace)
     names = [r["candidate"] for r in results.read(kubernetes.sanitize_for_serialization(rows))]
