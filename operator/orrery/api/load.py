@@ -112,8 +112,6 @@ def parse_model(model: type[_Model], document: Any, where: str = "") -> _Model:
             found = error.errors(include_url=False)
             told = (sentences(model, document, dict(detail)) for detail in found[:_MAX_PROBLEMS])
             problems = list(chain.from_iterable(told))[:_MAX_PROBLEMS]
-        except RecursionError:
-            problems = [Problem("the manifest", "", "is nested too deeply: write a plain manifest")]
     raise ManifestError(problems, where)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from orrery.api import yamltext
 from orrery.api.load import ManifestError, load, parse, parse_model, parse_text
-from orrery.api.plan import AdaptationPlan, PlanSpec
+from orrery.api.plan import AdaptationPlan, Budget, GridAxis, PlanSpec
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import AdaptationProbe
 from tests.unit.api.manifests import BAD_PLANS, PLAN, PRICES, PROBE, REMOVE, changed
@@ -100,6 +101,40 @@ def test_every_rule_over_several_fields_is_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("spec.task.template.example", "{input}" + "x" * 5000, "has 5007 characters: write at most 4096"),
+        ("spec.task.template.example", "", "is '': write at least 1 character(s)"),
+        ("spec.strategies", [], "has 0 entries: write at least 1"),
+        ("spec.workload.hourlyProfile", [1] * 25, "has 25 entries: write at most 24"),
+        ("spec.objective.minQuality", "1e40", "is '1e40': write a number below 10^30, such as '0.85'"),
+        ("spec.budget.maxProbeCost", "1000000000000", "is '1000000000000': write an amount below 10^12, without"),
+        ("spec.budget.maxProbeCost", "007", "is '007': write an amount below 10^12, without leading zeros and with"),
+        ("spec.budget.maxProbeCost", "0.0000000001", "is '0.0000000001': write an amount below 10^12, without"),
+        ("spec.budget.maxProbeCost", "2,50", "is '2,50': write a decimal string such as '2.50' in quotes"),
+        ("spec.strategies.0.grid", [{"name": "rank", "values": [True]}], "is the boolean true: write it in quotes"),
+        ("spec.strategies.0.grid", [{"name": "rank", "values": [1.5]}], "is the float 1.5: write it as a string in"),
+        ("spec.strategies.0.grid", [{"name": "rank", "values": [["8"]]}], "is ['8']: write a string in quotes or a"),
+        ("metadata.labels", {1: "x"}, "has the key 1: write keys as strings, in quotes"),
+    ],
+)
+def test_a_value_beyond_its_bounds_is_told_with_the_bound(path: str, value: Any, expected: str) -> None:
+    (told,) = refused(changed(PLAN, path, value))
+    assert f" {expected}" in told
+
+
+def test_values_that_code_makes_are_held_to_the_same_amounts() -> None:
+    for amount, expected in (
+        (Decimal(-1), "below zero"),
+        (Decimal(10) ** 12, "below 10^12"),
+        (Decimal("1e-10"), "9 decimals"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            Budget(max_probe_cost=amount)
+    assert GridAxis(name="merge", values=[True]).values == ["true"]
+
+
 def test_a_manifest_of_faults_is_told_by_the_first_fifty() -> None:
     names = [{"name": f"m{i % 20}", "source": {"builtin": {"name": "all-minilm-l6-v2"}}} for i in range(40)]
     exclude = [{"model": f"x{i}", "strategy": f"y{i}"} for i in range(40)]
@@ -117,6 +152,9 @@ def test_no_field_takes_nan(path: str, value: float) -> None:
     ("text", "expected"),
     [
         ("a: 1\nb: 2\na: 3", "f.yaml: the file is not YAML, line 3: the key 'a' stands there twice: keep one of them"),
+        ("a: !!float x", "f.yaml: the file is not YAML, line 1: 'x' is no number"),
+        ("a: !!int x", "f.yaml: the file is not YAML, line 1: 'x' is no whole number"),
+        ("#" * 3_145_729, "f.yaml: the file has 3145729 characters: write at most 3145728"),
         ("- 1", "f.yaml: the manifest is [1]: write a mapping with apiVersion and kind"),
         ("kind: AdaptationPlan", "f.yaml: apiVersion is missing: write 'orrery.dev/v1alpha1'"),
         (

@@ -63,6 +63,7 @@ def test_names_and_order_change_nothing(trials: list[dict[str, Any]], data: st.D
     [
         ("spec.model.source", {"builtin": {"name": "minilm"}}),
         ("spec.model.architecture", "Encoder"),
+        ("spec.model.precision", "Int8"),
         ("spec.task.template.instruction", "Another."),
         ("spec.task.dataset.source.huggingFace.revision", "other"),
         ("spec.task.metric", {"name": "NegativeLogLikelihood"}),
@@ -81,7 +82,10 @@ def test_whatever_changes_the_measurement_changes_its_name(path: str, value: Any
     assert probe_name(one) != probe_name(other)
 
 
-@pytest.mark.parametrize(("path", "value"), [("deadlineSeconds", 601), ("task.metric", {"direction": "Maximize"})])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("deadlineSeconds", 601), ("task.metric", {"direction": "Maximize"}), ("model.precision", "Bf16")],
+)
 def test_what_changes_nothing_that_is_measured_changes_no_name(path: str, value: Any) -> None:
     same = changed(PROBE, f"spec.{path}", value)["spec"]
     assert probe_name(parse_model(ProbeSpec, same)) == probe_name(parse_model(ProbeSpec, PROBE["spec"]))

@@ -23,6 +23,14 @@ def test_a_budget_below_the_cheapest_probe_is_a_sentence() -> None:
     assert "write at least 0.00" in step.message
 
 
+def test_too_few_accelerator_seconds_for_the_cheapest_probe_are_a_sentence_too() -> None:
+    step = advance(small(budget={"maxProbeCost": "1", "maxAcceleratorSeconds": 10}), [], PRICES)
+    assert step.finished and step.reason == "BudgetExhausted" and condition(step, "Stalled").status == "True"
+    assert step.message == (
+        "spec.budget.maxAcceleratorSeconds is 10, less than the deadline of the cheapest useful probe: write more"
+    )
+
+
 def test_an_exhausted_budget_recommends_or_fails_as_asked() -> None:
     for exceeded, phase in (("Recommend", "Answered"), ("Fail", "Failed")):
         plan = small(budget={"maxProbeCost": "0.003", "onExceeded": exceeded}, probing=GREEDY)

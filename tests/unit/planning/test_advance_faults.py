@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.api.plan import AdaptationPlan
+from orrery.planning.advance import advance
 from orrery.planning.types import Facts, ProbeRequest
-from tests.unit.planning.plans import PRICES, condition, small, tiny
+from tests.unit.planning.plans import PRICES, condition, small, states, tiny
 from tests.unit.planning.world import Run, World, drive
 
 pytestmark = pytest.mark.unit
@@ -39,6 +41,17 @@ def test_a_plan_whose_probes_all_fail_stalls_with_the_reason(fault: str) -> None
         "slow": "(DeadlineExceeded)",
     }[fault]
     assert expected in run.last.message
+
+
+def test_data_that_a_probe_cannot_use_stalls_the_plan_with_its_sentence() -> None:
+    plan, world = tiny(), World(seed=3)
+    record, _ = world.run(advance(plan, [], PRICES).start[0], Decimal("0.00001"))
+    assert record.report is not None
+    said = {"trials": [], "reason": "MissingColumn", "error": "there is no column 'text': write one of input, target"}
+    step = advance(plan, [replace(record, report=record.report.model_copy(update=said))], PRICES)
+    assert step.finished and not step.start and step.reason == "InvalidData" and step.status.recommendation is None
+    assert "there is no column 'text': write one of input, target" in step.message
+    assert states(step)["Stalled"] == "True" and states(step)["Validated"] == "True"
 
 
 def test_a_failed_probe_is_asked_again_as_often_as_the_plan_says() -> None:
