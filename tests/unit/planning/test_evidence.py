@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from decimal import Decimal
 
@@ -70,6 +71,16 @@ def altered_trial(r: ProbeRecord, **changes: object) -> ProbeRecord:
     return altered(r, trials=[first.model_copy(update=changes), *rest])
 
 
+def made(r: ProbeRecord) -> Report:
+    assert r.report is not None
+    return r.report
+
+
+def packed(length: int) -> str:
+    """That many bytes of items that are all wrong."""
+    return base64.b64encode(bytes(length)).decode()
+
+
 def test_a_true_report_is_kept_with_its_facts_and_speeds() -> None:
     found = known(record())
     assert [e.trial.name for e in found.evidence["small"]] == ["t1", "t8"]
@@ -88,6 +99,23 @@ def test_a_true_report_is_kept_with_its_facts_and_speeds() -> None:
         (altered_trial(record(), score=None), "is Measured without a score or items"),
         (altered_trial(record(), items=900), "scored 900 items of 200"),
         (altered_trial(record(), evaluation_seconds=Decimal(-1)), "reports evaluation_seconds -1, below zero"),
+        (altered_trial(record(), train_loss=[Decimal(-1)]), "reports a train loss below zero"),
+        (altered(record(), trials=made(record()).trials[:1]), "says it is complete and lacks the trials t8"),
+        (altered_trial(record(), bits="not base64!"), "the bits of the trial 't1' are not base64"),
+        (altered_trial(record(), bits=packed(25)), "on 200 items, and its bits say 0 right"),
+        (altered_trial(record(), bits=packed(24), score=Decimal(0)), "scored 0 on 200 items, and its bits say 0 right"),
+        (
+            altered_trial(record(), output_tokens=Decimal(3), output_token_quantiles=[1, 2, 3, 4, 99]),
+            "wrote answers of 99 tokens, above maxOutputTokens 32",
+        ),
+        (
+            altered_trial(record(), output_tokens=Decimal(3), output_token_quantiles=[3, 2, 1]),
+            "has the answer lengths [3, 2, 1]: 5 rising ones and their mean are expected",
+        ),
+        (
+            altered_trial(record(), output_token_quantiles=[1, 2, 3, 4, 5]),
+            "has the answer lengths [1, 2, 3, 4, 5]: 5 rising ones and their mean are expected",
+        ),
     ],
 )
 def test_lies_are_refused_and_tried_again(lie: ProbeRecord, sentence: str) -> None:
@@ -95,6 +123,46 @@ def test_lies_are_refused_and_tried_again(lie: ProbeRecord, sentence: str) -> No
     assert sentence in found.refused[lie.name]
     assert not found.evidence.get("small")
     assert found.retry == [lie]
+
+
+def test_a_loss_of_nothing_is_no_loss() -> None:
+    task = {"dataset": {"source": {"builtin": {"name": "intents"}}}, "metric": {"name": "NegativeLogLikelihood"}}
+    plan = make_plan(task=task)
+    for score, believed in ((Decimal(0), False), (Decimal("0.4"), True)):
+        lie = altered(
+            record(plan),
+            trials=[t.model_copy(update={"score": score, "bits": None}) for t in made(record(plan)).trials],
+        )
+        assert (lie.name in gather(plan.spec, [lie], Facts()).refused) != believed
+
+
+def test_what_a_machine_cannot_run_is_rejected_as_far_as_it_was_told() -> None:
+    """Demonstrations are refused configuration by configuration; what cannot be trained here cannot be with any grid."""
+    untold = {"outcome": Outcome.UNSUPPORTED, "score": None, "items": 0, "bits": None, "standard_error": None}
+    refused = altered_trial(record(shots=(1,)), **untold, message="one is not enough: write 8")
+    tuning = Trial(
+        name="l",
+        strategy="LoRA",
+        parameters=[Parameter(name=n, value=v) for n, v in (("learningRate", "0.001"), ("epochs", "1"), ("rank", "8"))],
+        fidelity=Fidelity(training_examples=16, evaluation_items=200),
+    )
+    spec = record().spec.model_copy(update={"trials": [tuning]})
+    told = (
+        World()
+        .report(spec, [], 4.0, 20.0)
+        .model_copy(
+            update={
+                "trials": [made(refused).trials[0].model_copy(update={"name": "l", "message": "peft is not installed"})]
+            }
+        )
+    )
+    rows = advance(PLAN, [refused, replace(record(), name="probe-l", spec=spec, report=told)], make_prices()).rows
+    why = {r.candidate: r.reason for r in rows if r.model == "small" and "does not run here" in r.reason}
+    demonstrations = {c for c in why if "in-context" in c}
+    assert demonstrations == {"small/in-context(shots=1,retriever=random,calibration=none)@cpu"}
+    assert why[demonstrations.pop()] == "InContext does not run here: one is not enough: write 8"
+    trained = [r for r in rows if r.model == "small" and r.type == "LoRA"]
+    assert len(trained) > 1 and {r.reason for r in trained} == {"LoRA does not run here: peft is not installed"}
 
 
 def test_nan_never_parses() -> None:
