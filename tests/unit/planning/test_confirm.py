@@ -102,6 +102,44 @@ def test_a_confirmation_that_fails_leaves_the_recommendation(plain: Run, how: st
     assert "stands unconfirmed" in told.message
 
 
+@pytest.mark.parametrize(
+    ("lie", "sentence"),
+    [
+        ("data", "DataMismatch: it read data of digest eeeeeeeeeeee, and the forecast rests on dddddddddddd"),
+        ("nothing", "ReportIncomplete"),
+        ("unsupported", "Unsupported: peft is not installed"),
+        ("foreign", "the report names the probe 'probe-0000000000000000'"),
+    ],
+)
+def test_a_run_of_something_else_confirms_nothing(confirmed: Run, lie: str, sentence: str) -> None:
+    """It was believed when it came, and what is known by now says otherwise."""
+    (told,) = [r for r in confirmed.records if r.confirming]
+    assert told.report is not None and told.report.task_facts is not None
+    (trial,) = told.report.trials
+    changes: dict[str, Any] = {
+        "data": {"task_facts": told.report.task_facts.model_copy(update={"digest": "e" * 64})},
+        "nothing": {"trials": [], "complete": False},
+        "unsupported": {
+            "trials": [
+                trial.model_copy(
+                    update={
+                        "outcome": Outcome.UNSUPPORTED,
+                        "score": None,
+                        "bits": None,
+                        "message": "peft is not installed",
+                    }
+                )
+            ]
+        },
+        "foreign": {"probe": "probe-0000000000000000"},
+    }[lie]
+    other = replace(told, attempts=2, report=told.report.model_copy(update=changes))
+    step = advance(make_plan(confirm=confirm()), [r for r in confirmed.records if not r.confirming] + [other], PRICES)
+    assert step.finished and not step.start and said(step) == ("False", "ConfirmationFailed")
+    assert step.status.confirmation is not None and sentence in step.status.confirmation.message
+    assert step.status.recommendation == confirmed.last.status.recommendation
+
+
 def test_a_forecast_that_was_wrong_is_said(confirmed: Run) -> None:
     records = []
     for record in confirmed.records:

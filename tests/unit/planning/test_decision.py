@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orrery.api.plan import Goal, Objective
 from orrery.api.task import Metric
 from orrery.laws.posterior import Link, Posterior
-from orrery.planning.decision import SAME_COST, SAME_QUALITY, Decision, decide, expected_quality
+from orrery.planning.decision import MOST_FRONTIER, SAME_COST, SAME_QUALITY, Decision, decide, expected_quality
 from orrery.planning.forecasts import Columns
 from orrery.planning.reasons import Reasons
 
@@ -160,6 +160,40 @@ def test_gated_candidates_keep_their_arithmetic() -> None:
 def test_the_frontier_is_not_dominated() -> None:
     d = decide(objective(), ACCURACY, columns([0.70, 0.65, 0.88, 0.88, 0.80], [1, 2, 5, 4, 9]))
     assert d.frontier.tolist() == [0, 3]
+
+
+def test_the_frontier_of_losses_is_of_the_small_ones() -> None:
+    loss = Metric.model_validate({"name": "NegativeLogLikelihood"})
+    o = objective(goal="MaximizeQuality", minQuality=None)
+    d = decide(o, loss, columns([0.5, 0.7, 0.4], [1, 2, 3], link=Link.LOG))
+    assert d.frontier.tolist() == [0, 2] and d.chosen == 2
+
+
+def test_within_a_percent_of_loss_the_surer_and_then_the_smaller_is_taken() -> None:
+    loss = Metric.model_validate({"name": "NegativeLogLikelihood"})
+    o = objective(goal="MaximizeQuality", minQuality=None)
+    assert decide(o, loss, columns([0.5, 0.498], [5, 5], sd=0.01, link=Link.LOG)).chosen == 1
+    assert decide(o, loss, columns([0.4785, 0.5], [5, 5], sd=[0.3, 0.01], link=Link.LOG)).chosen == 1
+
+
+def test_a_cheaper_rival_that_is_not_good_enough_is_no_better() -> None:
+    d = decide(objective(), ACCURACY, columns([0.9, 0.6], [5, 1]))
+    assert d.chosen == 0 and d.best_probability is not None and d.best_probability > 0.99
+    close = decide(objective(), ACCURACY, columns([0.9, 0.81], [5, 1], sd=[0.1, 0.3]))
+    assert close.chosen == 0 and close.best_probability is not None and 0.2 < close.best_probability < 0.8
+
+
+def test_a_long_frontier_is_told_from_end_to_end() -> None:
+    n = 100
+    d = decide(objective(), ACCURACY, columns(list(np.linspace(0.2, 0.9, n)), list(np.linspace(1, 9, n))))
+    assert len(d.frontier) == MOST_FRONTIER and (d.frontier[0], d.frontier[-1]) == (0, n - 1)
+    assert (np.diff(d.frontier) > 0).all()
+
+
+def test_exactly_the_asked_confidence_is_enough() -> None:
+    c = columns([0.8], [5], sd=0.4)
+    assert decide(objective(confidence="0.5"), ACCURACY, c).chosen == 0
+    assert decide(objective(confidence="0.501"), ACCURACY, c).chosen is None
 
 
 def test_an_uncertain_forecast_is_not_enough() -> None:
