@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.api.machines import Accelerator
+from orrery.api.load import parse_model
+from orrery.api.machines import Accelerator, CapacityType
 from orrery.api.models import ModelFacts
 from orrery.api.plan import Workload
+from orrery.api.pricelist import PriceList
 from orrery.costs.accelerators import describe
 from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.forecast import forecast_costs
@@ -19,6 +21,7 @@ from orrery.costs.serving import serve
 from orrery.costs.throughput import Observation, Throughput, WorkKind
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
+from tests.unit.api.manifests import PRICES
 from tests.unit.costs.facts import LLAMA_8B, price_list
 
 pytestmark = pytest.mark.unit
@@ -78,6 +81,16 @@ def test_garbage_observations_say_nothing():
 def test_a_missing_price_is_a_sentence_and_never_zero():
     with pytest.raises(PriceMissing, match=r"spec.accelerators\[h100\] has no OnDemand price.*lists l4 \(OnDemand\)"):
         Prices(price_list(l4="0.70")).per_second(Accelerator(name="h100"))
+
+
+def test_each_capacity_type_has_its_own_price() -> None:
+    prices = Prices(parse_model(PriceList, PRICES))
+    spot, plain = (Accelerator(name="h100", capacity_type=c) for c in (CapacityType.SPOT, CapacityType.ON_DEMAND))
+    assert (prices.per_hour(spot), prices.per_hour(plain)) == (Decimal("1.95"), Decimal("3.90"))
+    with pytest.raises(
+        PriceMissing, match=r"spec.accelerators\[cpu\] has no Spot price.*lists cpu \(OnDemand\), h100 \("
+    ):
+        prices.per_hour(Accelerator(name="cpu", capacity_type=CapacityType.SPOT))
 
 
 def test_the_price_of_a_probe_counts_all_its_accelerators():
