@@ -17,7 +17,7 @@ from orrery.costs.flops import Training, inference_flops, training_flops
 from orrery.costs.forecast import forecast_costs
 from orrery.costs.memory import kv_cache_bytes, serving_memory
 from orrery.costs.prices import PriceMissing, Prices
-from orrery.costs.serving import serve
+from orrery.costs.serving import Served, serve
 from orrery.costs.throughput import Observation, Throughput, WorkKind
 from orrery.costs.work import Work
 from orrery.laws.posterior import Link, Posterior
@@ -130,6 +130,21 @@ def test_a_higher_price_never_makes_anything_cheaper(prompt: float, training: fl
         assert getattr(cheap, part).median()[0] <= getattr(dear, part).median()[0] * (1 + 1e-12)
     lower, upper = dear.total.interval(0.9)
     assert lower[0] <= dear.total.median()[0] <= upper[0]
+
+
+def test_money_is_the_price_of_the_seconds_of_adapting_once_and_of_every_request_of_the_horizon():
+    def seconds(median: float, sd: float) -> Posterior:
+        return Posterior(np.log(np.array([median])), np.array([sd]), Link.LOG)
+
+    workload = Workload(requests_per_day=1000, horizon_days=30)
+    served = Served(seconds(0.5, 0.3), seconds(0.5, 0.3), np.zeros(1), np.ones(1))
+    c = forecast_costs(seconds(5000.0, 0.1), served, Decimal("3.6") / 3600, workload)
+    assert c.adaptation.median()[0] == pytest.approx(5.0) and c.serving.median()[0] == pytest.approx(15.0)
+    assert c.total.median()[0] == pytest.approx(20.0)
+    # one speed is behind both, so their errors add as they are: a quarter of .1 and three quarters of .3
+    assert c.total.sd[0] == pytest.approx(0.25)
+    low, high = c.total.interval(0.9)
+    assert (low[0], high[0]) == pytest.approx((20 * np.exp(-1.645 * 0.25), 20 * np.exp(1.645 * 0.25)), rel=1e-3)
 
 
 def test_no_traffic_costs_only_the_adaptation():
