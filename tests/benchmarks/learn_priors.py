@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from orrery.laws import priors
+from orrery.laws import catch_up, pooled, priors
 from orrery.laws import shots as shots_law
 from orrery.laws.empirical_bayes import learn_prior
-from orrery.laws.posterior import Link
-from tests.benchmarks import retrieved, shots
+from orrery.laws.pooled_prior import PooledPrior
+from orrery.laws.posterior import Array, Link, Posterior
+from orrery.laws.rectified import RectifiedPrior
+from tests.benchmarks import rectified, retrieved, shots
 from tests.benchmarks.curves import Task, read_tasks
 
 _RETRIEVED = {
@@ -29,11 +31,68 @@ _RETRIEVED = {
 }
 
 
+#: Weights of the present that are tried (finer steps differ by less than noise), and pools of half the models they choose in.
+_PRESENT, _POOLS = np.arange(6) / 10, 60
+
+
+def mean_pull(task: Task) -> float:
+    """Posterior mean of the pull in the whole curves of a task, under a flat prior."""
+    logs = np.log(task.losses)
+    found = catch_up.forecast(
+        np.log2(task.sizes / task.sizes[0]),
+        logs - np.nanmean(logs, axis=0),
+        np.zeros_like(logs),
+        np.zeros(1),
+        mean_pull=np.inf,
+        no_pull=1 / len(catch_up.PULLS),
+    )
+    return float(found.pulls @ found.pull_probability)
+
+
+def chosen_by(task: Task, law: RectifiedPrior) -> Array:
+    """RelAcc of the model picked at each weight of the present, mean over budgets, goals and pools of half the models.
+
+    Goals are the largest size and each down to a sixteenth of it.
+    """
+    pools = [np.random.default_rng(i).permutation(len(task.models))[: len(task.models) // 2] for i in range(_POOLS)]
+    cells = []
+    for goal in range(len(task.sizes) - 5, len(task.sizes)):
+        truth = task.losses[:, goal]
+        for budget in rectified.BUDGETS:
+            known = task.sizes <= task.sizes[goal] / budget
+            if known.sum() < 2 or not np.isfinite(truth).all():
+                continue
+            both = pooled.forecast(
+                task.sizes[known],
+                task.losses[:, known],
+                [task.sizes[known][-1], task.sizes[goal]],
+                link=Link.LOG,
+                zero_shot=task.zero_shot,
+                prior=PooledPrior(law, 1, mean_pull(task)),
+            )
+            present, ahead = (Posterior(both.mean[:, [j]], both.sd[:, [j]], both.link) for j in (0, 1))
+            picks = [pooled.preference(ahead, present, w)[:, 0] for w in _PRESENT]
+            cells.append([np.nanmean([rectified.relative_accuracy(v[p], truth[p]) for p in pools]) for v in picks])
+    return np.mean(cells, axis=0) if cells else np.zeros(len(_PRESENT))
+
+
 def numbers(tasks: list[Task]) -> dict[str, Any]:
-    """Prior of loss curves."""
-    prior = learn_prior(tasks[0].sizes, np.vstack([t.losses for t in tasks]), link=Link.LOG)
-    rounded = {k: np.round(v, 6).tolist() for k, v in vars(prior).items()}
-    return {k: float(v) if isinstance(v, (int, float)) else v for k, v in rounded.items()}
+    """What the forecaster of a further task gets from these."""
+    sizes = np.unique(np.concatenate([t.sizes for t in tasks]))
+    curves = np.full((sum(len(t.models) for t in tasks), len(sizes)), np.nan)
+    first = 0
+    for t in tasks:
+        curves[first : first + len(t.models), np.searchsorted(sizes, t.sizes)] = t.losses
+        first += len(t.models)
+    law = learn_prior(sizes, curves, link=Link.LOG)
+    rounded = {k: np.round(v, 6).tolist() for k, v in vars(law).items()}
+    gains = np.mean([chosen_by(t, law) for t in tasks], axis=0)
+    return {
+        "law": {k: float(v) if isinstance(v, (int, float)) else v for k, v in rounded.items()},
+        "tasks": len(tasks),
+        "mean_pull": round(float(np.mean([mean_pull(t) for t in tasks])), 5),
+        "present": round(float(_PRESENT[int(np.argmax(gains))]), 3),
+    }
 
 
 def losses(folder: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def seen(task: Task, budget: float, seed: int) -> Seen:
 
 def ours(s: Seen) -> tuple[Posterior, Array]:
     """The forecast (n, 1), and what a model is picked by (n,)."""
-    prior = priors.shipped_prior(Link.LOG, task=s.task, seen=s.fingerprints)
+    prior = priors.shipped_pooled_prior(Link.LOG, task=s.task, seen=s.fingerprints)
     known = np.isfinite(s.parameters)
     typical = np.exp(np.log(s.parameters[known]).mean()) if known.any() else 1.0
     both = pooled.forecast(
@@ -83,7 +83,7 @@ def ours(s: Seen) -> tuple[Posterior, Array]:
         seed=s.seed,
     )
     present, ahead = (Posterior(both.mean[:, [j]], both.sd[:, [j]], both.link) for j in (0, 1))
-    return ahead, pooled.preference(ahead, present)[:, 0]
+    return ahead, pooled.preference(ahead, present, prior.present)[:, 0]
 
 
 def bayesian_rectified(s: Seen) -> Posterior:

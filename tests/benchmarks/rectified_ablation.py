@@ -3,7 +3,9 @@
 The cells of ``rectified``, forecast by the shipped model and by it with one part changed:
 
 - ``no_pull``: who is behind does not speed up (kappa = 0: smoothed lines);
+- ``flat_pull``: every pull of the grid is as likely as none;
 - ``no_step``: no odd run may shift a curve;
+- ``unadapted``: the rectified law's prior is that of the other tasks, whatever this task's curves have in common;
 - ``line_course``: the course of the task is the line through its last three averages instead of the rectified law;
 - ``blend_half``: half of it, half every curve's own rectified fit, on log losses;
 - ``family``, ``size``: measured models lean on their family or size as unmeasured ones do, as far as the evidence says so;
@@ -20,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orrery.laws import accept_then_stop, catch_up, pooled, power, priors, rectified
+from orrery.laws.empirical_bayes import adapt
 from orrery.laws.posterior import Array, Link
 from tests.benchmarks.curves import Task, read_tasks
 from tests.benchmarks.harness import Outcome, Row, arguments, run
@@ -28,15 +31,26 @@ from tests.benchmarks.rectified import BUDGETS, pearson, relative_accuracy, seen
 
 @dataclass(frozen=True)
 class Cell:
-    """Log losses (n, m) at doublings 0 ... m - 1, the doubling asked for, and every curve's own rectified fit."""
+    """Log losses (n, m) at doublings 0 ... m - 1, the doubling asked for, and every curve's own rectified fit.
+
+    ``own`` is under the prior moved by the task's curves, ``unadapted`` under that of the other tasks.
+    """
 
     task: Task
     z: Array
     goal: float
     own: Array
+    unadapted: Array
+    mean_pull: float
     others: list[Task]
 
-    def deviations(self, pulls: Array = catch_up.PULLS, step: float = catch_up.STEP_PROBABILITY) -> tuple[Array, Array]:
+    def deviations(
+        self,
+        pulls: Array = catch_up.PULLS,
+        step: float = catch_up.STEP_PROBABILITY,
+        mean_pull: float | None = None,
+        no_pull: float = catch_up.NO_PULL,
+    ) -> tuple[Array, Array]:
         count = self.z.shape[1]
         apart = self.z - self.own[:, :count].mean(axis=0)
         found = catch_up.forecast(
@@ -45,6 +59,8 @@ class Cell:
             np.zeros_like(apart),
             np.array([self.goal]),
             pulls=pulls,
+            mean_pull=mean_pull or self.mean_pull,
+            no_pull=no_pull,
             step_probability=step,
         )
         return found.mean[:, 0], found.variance[:, 0]
@@ -56,10 +72,14 @@ class Cell:
 
 def cell(task: Task, others: list[Task], budget: int, seed: int) -> Cell:
     s = seen(task, budget, seed)
-    prior = priors.shipped_prior(Link.LOG, task=s.task, seen=s.fingerprints)
-    fit = rectified.fit(s.sizes, s.losses, link=Link.LOG, prior=prior, seed=seed)
-    own = fit.predict(np.append(s.sizes, s.target)).mean
-    return Cell(task, np.log(s.losses), float(np.log2(s.target / s.sizes[0])), own, others)
+    prior = priors.shipped_pooled_prior(Link.LOG, task=s.task, seen=s.fingerprints)
+    x, y = np.append(0.0, s.sizes), np.column_stack([s.zero_shot, s.losses])
+    own, unadapted = (
+        rectified.fit(x, y, link=Link.LOG, prior=law, seed=seed).predict(np.append(s.sizes, s.target)).mean
+        for law in (adapt(prior.law, x, y, link=Link.LOG, seed=seed), prior.law)
+    )
+    goal = float(np.log2(s.target / s.sizes[0]))
+    return Cell(task, np.log(s.losses), goal, own, unadapted, prior.mean_pull, others)
 
 
 def shipped(c: Cell) -> Array:
@@ -107,13 +127,13 @@ def held_back(c: Cell) -> Array:
     def laws(part: Task, budget: float) -> Array:
         s = seen(part, budget, 0)
         link, at = Link.LOG, [s.target]
-        prior = priors.shipped_prior(link, task=c.task.name, seen=priors.fingerprints(c.task.losses))
+        prior = priors.shipped_pooled_prior(link, task=c.task.name, seen=priors.fingerprints(c.task.losses))
         return np.stack(
             [
                 p.mean[:, 0]
                 for p in (
                     pooled.forecast(s.sizes, s.losses, at, link=link, prior=prior),
-                    rectified.fit(s.sizes, s.losses, link=link, prior=prior).predict(at),
+                    rectified.fit(s.sizes, s.losses, link=link, prior=prior.law).predict(at),
                     power.fit(s.sizes, s.losses, link=link).predict(at),
                     accept_then_stop.fit(s.sizes, s.losses, link=link).predict(at),
                     accept_then_stop.last_points(s.sizes, s.losses, link=link).predict(at),
@@ -147,6 +167,8 @@ def slopes(c: Cell) -> Array:
 VARIANTS: dict[str, Callable[[Cell], Array]] = {
     "shipped": shipped,
     "no_pull": lambda c: c.course + c.deviations(pulls=np.zeros(1))[0],
+    "flat_pull": lambda c: c.course + c.deviations(mean_pull=np.inf, no_pull=1 / len(catch_up.PULLS))[0],
+    "unadapted": lambda c: c.unadapted[:, -1].mean() + c.deviations()[0],
     "no_step": lambda c: c.course + c.deviations(step=0.0)[0],
     "line_course": line_course,
     "blend_half": lambda c: (shipped(c) + c.own[:, -1]) / 2,

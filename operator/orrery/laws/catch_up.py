@@ -8,8 +8,9 @@ more: a model that is behind speeds up. So the deviation d of a curve from the c
 
 a random slope with a pull kappa back to the course, observed with noise, and with a rare step (one odd run shifts a
 whole curve). kappa = 0 is the integrated Wiener process, whose forecast is a smoothed line. kappa is one number for a
-task and is inferred from all its curves at once; q and the noise are mixed per curve with weights learned from all
-curves. Everything is linear and Gaussian given a few numbers on a grid, so ten thousand curves cost one batch of small
+task and is inferred from all its curves at once: as likely as not there is none, else it is exponential with the mean that other
+tasks show (two or three sizes tell no pull from none, and a flat prior then bends what goes on straight). q and the noise
+are mixed per curve with weights learned from all curves. Everything is linear and Gaussian given a few numbers on a grid, so ten thousand curves cost one batch of small
 triangular solves. Kernel of the process: Sarkka and Solin, Applied Stochastic Differential Equations, section 6.3.
 """
 
@@ -27,6 +28,9 @@ _SLOPE_NOISES = np.array([0.001, 0.003, 0.006, 0.012, 0.02])
 _NOISES = np.array([0.003, 0.006, 0.012, 0.024])
 _LEVEL_SD, _SLOPE_SD = 0.4, 0.03
 STEP_PROBABILITY, _STEP_SD = 0.02, 0.15
+#: Mean of a pull where there is one, unless other tasks say otherwise (``priors``), and how likely there is none.
+MEAN_PULL = 0.01
+NO_PULL = 0.5
 _ROUNDS = 20
 _LEARN_FROM = 128  # curves that the shared numbers are learned from; more change nothing but the time
 _BLOCK = 512
@@ -70,6 +74,8 @@ def forecast(
     scale: float = 1.0,
     learn_from: int = _LEARN_FROM,
     pulls: Array = PULLS,
+    mean_pull: float = MEAN_PULL,
+    no_pull: float = NO_PULL,
     step_probability: float = STEP_PROBABILITY,
 ) -> Deviations:
     """Deviations at times ``at`` (p,) for n curves seen at times ``x`` (u,), all in doublings of the training size.
@@ -78,7 +84,8 @@ def forecast(
         deviations: (n, u); NaN where not measured; a curve without any measurement gets the prior.
         noise_sd: (n, u); standard errors of the measurements, same scale.
         scale: size of everything relative to log losses: the grids are those of log losses times this.
-        pulls, step_probability: grid of the pull, [0] for none; probability of a step after each size, 0 for none.
+        pulls, mean_pull, no_pull: grid of the pull, [0] for none; its mean where there is one; the probability of none.
+        step_probability: probability of a step after each size, 0 for none.
     """
     seen = np.isfinite(deviations)
     groups = _patterns(seen, noise_sd, scale)
@@ -92,7 +99,7 @@ def forecast(
         if len(chosen):
             factors = _factorise(x, shown, noise, at[:0], grid, scale, step_probability)
             evidence[place[chosen]] = _components(factors, deviations[np.ix_(chosen, shown)])[0]
-    weights, posterior = _learn(evidence.reshape(len(few), len(pulls), -1))
+    weights, posterior = _learn(evidence.reshape(len(few), len(pulls), -1), _pull_prior(pulls, mean_pull, no_pull))
     kept = weights > 1e-3 * weights.max()
     pull_of = np.repeat(np.arange(len(pulls)), len(grid) // len(pulls))[kept]
     mean, variance = np.empty((2, len(deviations), len(at)))
@@ -180,11 +187,18 @@ def _components(factors: _Factors, values: Array) -> tuple[Array, Array, Array]:
     return log_e, mean, variance
 
 
-def _learn(evidence: Array) -> tuple[Array, Array]:
+def _pull_prior(pulls: Array, mean_pull: float, no_pull: float) -> Array:
+    """Log probabilities of a grid of pulls."""
+    some = np.where(pulls > 0, np.exp(-pulls / mean_pull), 0.0)
+    share = some / some.sum() if some.any() else some
+    return np.asarray(np.log(np.maximum(np.where(pulls > 0, (1 - no_pull) * share, no_pull), 1e-12)))
+
+
+def _learn(evidence: Array, log_prior: Array) -> tuple[Array, Array]:
     """Shared weights of (pull, q, noise) on the grid, flattened, and the posterior of the pull: empirical Bayes.
 
     For every pull, expectation-maximisation learns the weights of q and noise; the pull's posterior is the evidence of
-    all curves under those weights, with a flat prior.
+    all curves under those weights, with the prior ``log_prior``.
     """
     count, pulls, rest = evidence.shape
     weights = np.full((pulls, rest), 1.0 / rest)
@@ -192,6 +206,6 @@ def _learn(evidence: Array) -> tuple[Array, Array]:
         joint = evidence + np.log(weights)
         share = np.exp(joint - _log_sum(joint)[..., None])
         weights = np.maximum(share.mean(axis=0), 1e-12)
-    total = _log_sum(evidence + np.log(weights)).sum(axis=0)
+    total = _log_sum(evidence + np.log(weights)).sum(axis=0) + log_prior
     posterior = np.exp(total - _log_sum(total))
     return (posterior[:, None] * weights).ravel(), posterior

@@ -18,7 +18,7 @@ from orrery.laws import accept_then_stop, ntk, pooled, power
 from orrery.laws.accept_then_stop import LinePosterior
 from orrery.laws.observations import check_curves, check_targets, merge_repeats
 from orrery.laws.posterior import Array, Link, Posterior
-from orrery.laws.priors import shipped_prior
+from orrery.laws.priors import shipped_pooled_prior, shipped_prior
 from orrery.laws.reach import discrepancy, nonsense_sd, reach_sd, shipped_reach
 from orrery.laws.reach import reference as rectified_law
 from orrery.laws.rectified import RectifiedPrior
@@ -224,5 +224,5 @@ def _behind_the_door(name: str, task: str | None) -> CurveLaw:
     if name not in BUILTIN:
         return guarded(entries(GROUP)[name].load())
     if name == "Pooled":  # has its own spread for all of this
-        return guarded(lambda *a, **known: _pooled(*a, **known, prior=shipped_prior(known["link"], task=task)))
+        return guarded(lambda *a, **known: _pooled(*a, **known, prior=shipped_pooled_prior(known["link"], task=task)))
     return guarded(_honest(BUILTIN[name], name == "RectifiedLaw", task))

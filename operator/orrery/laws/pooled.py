@@ -2,16 +2,17 @@
 
 It says what each of n models would score after tuning on more examples, from whatever was measured:
 
-1. **The course of the task.** Every curve is fitted by the rectified law under a prior learned from other tasks; the
-   average of these fits is the course all models of the task share, from before the first measured size to the size
-   asked for. It needs no common grid, and with no or one measured size it is all there is.
+1. **The course of the task.** Every curve is fitted by the rectified law under a prior learned from other tasks and moved
+   by what this task's curves have in common (``empirical_bayes.adapt``); the average of these fits is the course all
+   models of the task share, from before the first measured size to the size asked for. It needs no common grid, and with
+   no or one measured size it is all there is.
 2. **How each model leaves it.** Deviations from the course follow the catch-up dynamics (``catch_up``), whose pull is
    inferred from the task itself: no other task and no feature of a model enters.
 3. **A model that was never measured** borrows from its family and from models of its size, as far as the measured
    models show that these tell anything. Measured models never borrow that way: it made forecasts worse.
 
-The variance adds three parts: the deviation's, the course's (its own spread, and a share of the fall still to come,
-calibrated by leaving tasks out) and nothing for sampling noise of a new measurement. docs/decisions holds what lost.
+The variance adds the deviation's and the course's, which is that of one curve's fit, and nothing for sampling noise of a
+new measurement. docs/decisions holds what lost.
 """
 
 from __future__ import annotations
@@ -23,18 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from orrery.laws import catch_up, rectified
 from orrery.laws.borrowing import borrow
+from orrery.laws.empirical_bayes import adapt
 from orrery.laws.observations import check_curves, check_targets, merge_repeats
+from orrery.laws.pooled_prior import PooledPrior
 from orrery.laws.posterior import Array, Link, Posterior
-from orrery.laws.priors import shipped_prior
-from orrery.laws.rectified import RectifiedPrior
+from orrery.laws.priors import shipped_pooled_prior
 
-#: Standard deviation of the course as a share of the fall still to come, and how far the errors of the curves' own fits
-#: agree; both from tasks left out of the prior (docs/decisions).
-COURSE_SHARE = 0.12
-COURSE_CORRELATION = 0.3
-#: Weight of the present in the choice of one curve among many: see ``preference``.
-CHOICE_SHARE = 0.2
-_COURSE_FROM = 128  # curves the course is the average of; more change nothing but the time
+_COURSE_FROM = 64  # curves the course is the average of; more change nothing but the time
+_ADAPT_FROM = 32  # curves that the task's own prior is learned from; likewise
 #: Deviations of accuracies on the logit scale are this much larger than those of log losses.
 _SCALE = {Link.LOG: 1.0, Link.LOGIT: 6.0}
 
@@ -49,7 +46,7 @@ def forecast(
     zero_shot: ArrayLike | None = None,
     parameters: ArrayLike | None = None,
     family: Sequence[str] | None = None,
-    prior: RectifiedPrior | None = None,
+    prior: PooledPrior | None = None,
     chance: float = 0.0,
     seed: int = 0,
 ) -> Posterior:
@@ -62,7 +59,7 @@ def forecast(
         noise_sd: (n, m), optional; standard errors on the link scale.
         zero_shot: (n,), optional; scores before tuning, NaN where not measured; they only start the curve.
         parameters, family: (n,), optional; model sizes and family names. They serve models without a measured size.
-        prior: optional; prior of the rectified law; the shipped one if not given.
+        prior: optional; what other tasks teach; the shipped one if not given.
         chance: score of guessing.
 
     >>> sizes = [200, 400, 800, 1600]
@@ -74,7 +71,7 @@ def forecast(
     target = check_targets(at)
     if (data.sizes[data.seen] == 0).any():
         raise ValueError("sizes hold 0; give scores before tuning as zero_shot, a curve starts at its first example")
-    prior = shipped_prior(link) if prior is None else prior
+    prior = shipped_pooled_prior(link) if prior is None else prior
     unique, on_grid, grid_noise = merge_repeats(data)
     missing = ~np.isfinite(grid_noise)
     on_grid[missing], grid_noise[missing] = np.nan, 0.0
@@ -84,20 +81,28 @@ def forecast(
     count = int(measured.sum())
     asked = np.flatnonzero(measured) if count else np.arange(len(measured))
     if count:
-        asked = asked[np.linspace(0, count - 1, min(count, _COURSE_FROM)).astype(np.int64)]
+        asked = _spread_out(asked, _COURSE_FROM)
+        few = _spread_out(asked, _ADAPT_FROM)
+        law = adapt(prior.law, x[few], values[few], link=link, noise_sd=noise[few], chance=chance, seed=seed)
+    else:
+        law = prior.law
     own = rectified.fit(
-        x[asked], values[asked], link=link, noise_sd=noise[asked], prior=prior, chance=chance, seed=seed
+        x[asked], values[asked], link=link, noise_sd=noise[asked], prior=law, chance=chance, seed=seed
     ).predict(wanted)
     if not count:
         return own
     split = len(unique)
     course = own.mean.mean(axis=0)
-    fall = np.abs(course[split:] - course[split - 1]) * (target > unique[-1])
-    agree = COURSE_CORRELATION + (1 - COURSE_CORRELATION) / count
-    variance = (COURSE_SHARE * fall) ** 2 + agree * (own.sd[:, split:] ** 2).mean(axis=0)
+    # All curves of a task go astray together, so an average over them is no surer than one of them.
+    variance = prior.widening * (own.sd[:, split:] ** 2).mean(axis=0)
     start = min(unique[0], target.min())
     deviations = catch_up.forecast(
-        np.log2(unique / start), on_grid - course[:split], grid_noise, np.log2(target / start), scale=_SCALE[link]
+        np.log2(unique / start),
+        on_grid - course[:split],
+        grid_noise,
+        np.log2(target / start),
+        scale=_SCALE[link],
+        mean_pull=prior.mean_pull,
     )
     apart, spread = deviations.mean.copy(), deviations.variance * (1 - 1 / count)
     if not measured.all():
@@ -106,18 +111,24 @@ def forecast(
     return Posterior(course[split:] + apart, np.sqrt(variance + spread), link)
 
 
-def preference(ahead: Posterior, present: Posterior) -> Array:
+def _spread_out(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+
+
+def preference(ahead: Posterior, present: Posterior, share: float) -> Array:
     """What to choose one curve by, on the link scale, the shape of ``ahead``: its forecast, drawn back to where it is now.
 
     Whoever picks the best of many forecasts picks the luckiest error too, and the errors of those that are to overtake the
-    others are the largest. A fifth of the present decides better than the forecast alone, on each task that was tried
-    and whichever task it is read from (docs/decisions/learning-curves.md); as a forecast it is worse.
+    others are the largest. A share of the present decides better than the forecast alone, on each task that was tried
+    and whichever task the share is read from (docs/decisions/learning-curves.md); as a forecast it is worse.
 
     Args:
         ahead, present: forecasts of the same curves at the sizes asked for and at the largest measured size, (n, p) and
             (n, 1).
+        share: weight of the present, such as ``PooledPrior.present``.
     """
-    return np.asarray((1 - CHOICE_SHARE) * ahead.mean + CHOICE_SHARE * present.mean)
+    return np.asarray((1 - share) * ahead.mean + share * present.mean)
 
 
 def _with_zero_shot(

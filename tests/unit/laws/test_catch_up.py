@@ -81,3 +81,14 @@ def test_learning_from_a_part_serves_all() -> None:
     args = (np.arange(7.0), d, np.zeros_like(d), np.array([13.0]))
     some, everyone = catch_up.forecast(*args, learn_from=60), catch_up.forecast(*args)
     assert np.corrcoef(some.mean[:, 0], everyone.mean[:, 0])[0, 1] > 0.98
+
+
+def test_two_sizes_tell_no_pull_and_straight_curves_stay_straight() -> None:
+    x = np.arange(10.0)
+    d = np.outer(np.linspace(-0.3, 0.3, 30), 1 - 0.03 * x) + np.random.default_rng(0).normal(0, 0.002, (30, 10))
+    found = catch_up.forecast(x[:2], d[:, :2], np.zeros((30, 2)), x[9:])
+    bent = catch_up.forecast(
+        x[:2], d[:, :2], np.zeros((30, 2)), x[9:], mean_pull=np.inf, no_pull=1 / len(catch_up.PULLS)
+    )
+    off, flat = (np.abs(f.mean[:, 0] - d[:, 9]).mean() for f in (found, bent))
+    assert off < 0.7 * flat and found.pull_probability[0] > 0.4

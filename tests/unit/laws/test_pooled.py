@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.laws import pooled, rectified
+from orrery.laws.pooled_prior import PooledPrior
 from orrery.laws.posterior import Link, Posterior
+from orrery.laws.priors import shipped_prior
 
 pytestmark = pytest.mark.unit
 SIZES = 200.0 * 2.0 ** np.arange(14)
@@ -32,11 +34,38 @@ def error(z: np.ndarray, k: int, **given: object) -> tuple[float, float]:
 
 def test_beats_the_last_two_points_and_covers() -> None:
     z = planted()
+    found, lines = [], []
     for k in (6, 8, 10):
-        found, covered = error(z, k)
-        line = z[:, k - 1] + (14 - k) * (z[:, k - 1] - z[:, k - 2])
-        assert found < 0.8 * np.abs(line - z[:, -1]).mean()
+        off, covered = error(z, k)
+        found.append(off)
+        lines.append(np.abs(z[:, k - 1] + (14 - k) * (z[:, k - 1] - z[:, k - 2]) - z[:, -1]).mean())
         assert covered >= 0.8
+    assert np.mean(found) < 0.6 * np.mean(lines)
+
+
+@pytest.mark.parametrize("unit", [0.2, 5.0])
+def test_losses_in_other_units_are_forecast_as_honestly(unit: float) -> None:
+    z = planted()
+    plain, (found, covered) = error(z, 7)[0], error(z + np.log(unit), 7)
+    assert covered >= 0.8 and found < 3 * plain
+
+
+def test_what_was_learned_from_fewer_tasks_is_less_sure_of_a_further_one() -> None:
+    z, law = planted(), shipped_prior(Link.LOG)
+    few, many = (error_sd(z, PooledPrior(law, tasks)) for tasks in (1, 50))
+    assert few > 1.1 * many
+    assert [PooledPrior(law, t).widening for t in (0, 1, 3)] == [1.0, 1.5, 1.25]
+    with pytest.raises(ValueError, match="mean of positive pulls"):
+        PooledPrior(law, mean_pull=0.0)
+    with pytest.raises(ValueError, match=r"weight in \[0, 1\]"):
+        PooledPrior(law, present=2.0)
+    with pytest.raises(ValueError, match="number of tasks"):
+        PooledPrior(law, -1)
+
+
+def error_sd(z: np.ndarray, prior: PooledPrior) -> float:
+    p = pooled.forecast(SIZES[:6], np.exp(z[:, :6]), SIZES[-1:], link=Link.LOG, prior=prior)
+    return float(p.sd.mean())
 
 
 def test_zero_one_and_two_sizes_narrow_step_by_step() -> None:
@@ -51,7 +80,7 @@ def test_zero_one_and_two_sizes_narrow_step_by_step() -> None:
 def test_a_single_model_is_the_rectified_law() -> None:
     z = planted(1)
     p = pooled.forecast(SIZES[:6], np.exp(z[:, :6]), SIZES[-1:], link=Link.LOG)
-    alone = rectified.fit(SIZES[:6], np.exp(z[:, :6]), link=Link.LOG, prior=pooled.shipped_prior(Link.LOG))
+    alone = rectified.fit(SIZES[:6], np.exp(z[:, :6]), link=Link.LOG, prior=shipped_prior(Link.LOG))
     assert p.mean == pytest.approx(alone.predict(SIZES[-1:]).mean, abs=0.02)
     assert p.sd[0, 0] >= 0.9 * alone.predict(SIZES[-1:]).sd[0, 0]
 
@@ -122,6 +151,6 @@ def test_bad_input_is_a_sentence(given: dict[str, object], says: str) -> None:
 def test_who_is_to_overtake_by_a_hair_is_not_preferred_and_who_is_to_overtake_by_much_is() -> None:
     present = Posterior(np.log([[2.0], [2.4], [2.4]]), np.full((3, 1), 0.01), Link.LOG)
     ahead = Posterior(np.log([[1.80], [1.78], [1.5]]), np.full((3, 1), 0.1), Link.LOG)
-    found = pooled.preference(ahead, present)[:, 0]
+    found = pooled.preference(ahead, present, 0.2)[:, 0]
     assert found[2] < found[0] < found[1]
-    assert np.argmin(pooled.preference(ahead, ahead)) == np.argmin(ahead.mean)
+    assert np.argmin(pooled.preference(ahead, ahead, 0.2)) == np.argmin(ahead.mean)

@@ -79,6 +79,24 @@ def test_learns_the_moments_curves_were_drawn_from() -> None:
         empirical_bayes.learn_prior(sizes[:2], np.exp(z[:2, :2]), link=Link.LOG)
 
 
+def test_a_task_moves_the_prior_of_others_and_one_curve_does_not() -> None:
+    sizes = 200.0 * 2.0 ** np.arange(14)
+    prior = priors.shipped_prior(Link.LOG)
+    theta = prior.mean + [1.5, 0.0, 0.0, 0.0] + 0.3 * np.random.default_rng(0).standard_normal((30, 4))
+    losses = np.exp(rectified.curve(theta, sizes, Link.LOG))
+    found = empirical_bayes.adapt(prior, sizes[:6], losses[:, :6], link=Link.LOG)
+    assert found.mean[0] == pytest.approx(prior.mean[0] + 1.5, abs=0.2)
+    assert np.linalg.eigvalsh(found.covariance).min() > 0
+    assert empirical_bayes.adapt(prior, sizes[:6], losses[:1, :6], link=Link.LOG) is prior
+
+
+def test_pull_and_choice_are_those_of_other_tasks() -> None:
+    everything, without = (priors.shipped_pooled_prior(Link.LOG, task=t) for t in (None, "flan"))
+    assert (everything.tasks, without.tasks) == (2, 1) and without.mean_pull < everything.mean_pull
+    assert everything.law.mean == pytest.approx(priors.shipped_prior(Link.LOG).mean)
+    assert priors.shipped_pooled_prior(Link.LOGIT).tasks == 0
+
+
 def test_a_task_of_the_measured_shot_curves_gets_the_prior_without_it() -> None:
     everything = priors.shipped_shots_prior()
     assert everything == priors.shipped_shots_prior("no such task")

@@ -18,6 +18,7 @@ import numpy as np
 
 from orrery.laws._shots_forms import ShotsPrior
 from orrery.laws.neighbours import VoteError
+from orrery.laws.pooled_prior import PooledPrior
 from orrery.laws.posterior import Array, Link
 from orrery.laws.rectified import ERROR_PRIOR, LOSS_PRIOR, RectifiedPrior
 from orrery.laws.tuning_prior import ASSUMED, TuningPrior
@@ -64,8 +65,13 @@ def shipped_prior(link: Link, *, task: str | None = None, seen: Iterable[frozens
         Name of the task at hand and the ``fingerprints`` of its curves. Every task of the prior that has the same name,
         in any spelling, or holds one of the curves is left out.
     """
+    return shipped_pooled_prior(link, task=task, seen=seen).law
+
+
+def shipped_pooled_prior(link: Link, *, task: str | None = None, seen: Iterable[frozenset[str]] = ()) -> PooledPrior:
+    """The same with everything else that was learned from curves of other tasks."""
     if link is not Link.LOG:
-        return ERROR_PRIOR
+        return PooledPrior(ERROR_PRIOR)
     content, curves = _shipped("losses"), list(seen)
     known = []
     for name, learned in content["tasks"].items():
@@ -73,10 +79,10 @@ def shipped_prior(link: Link, *, task: str | None = None, seen: Iterable[frozens
         if name.casefold() == (task or "").casefold() or any(_holds(told, curve) for curve in curves):
             known.append(name)
     if len(known) > 1:
-        return LOSS_PRIOR
+        return PooledPrior(LOSS_PRIOR)
     numbers = content["without"][known[0]] if known else content["all"]
-    arrays = {k: np.asarray(numbers[k], dtype=np.float64) for k in ("mean", "covariance")}
-    return RectifiedPrior(**{**numbers, **arrays})
+    arrays = {k: np.asarray(numbers["law"][k], dtype=np.float64) for k in ("mean", "covariance")}
+    return PooledPrior(**{**numbers, "law": RectifiedPrior(**{**numbers["law"], **arrays})})
 
 
 @cache
