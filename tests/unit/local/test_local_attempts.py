@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.local.attempts import AttemptRecord, Ending, elapsed, probing_seconds, settle, timestamp
+from orrery.local.attempts import AttemptRecord, Ending, cost_of, elapsed, probing_seconds, settle, timestamp
 from orrery.planning.reports import Judgement, judge
 from tests.unit.local import planner
 
@@ -44,6 +44,33 @@ def test_every_ending_settles_within_what_was_reserved(ending, now, reason):
     elif ending.seconds is None:
         assert settled.cost > 0, "what ran is never free, also when nobody saw its end"
     assert AttemptRecord.model_validate(settled.to_wire()) == settled
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "reason", "counted"),
+    [
+        ("Exited", 1, "Crashed", True),
+        ("Exited", -9, "OutOfMemory", True),
+        ("Exited", 137, "OutOfMemory", True),
+        ("Exited", 0, "ReportMissing", True),
+        ("Terminated", -15, "Interrupted", False),
+        ("DeadlineExceeded", -15, "DeadlineExceeded", True),
+        ("NotExecutable", None, "NotExecutable", True),
+        (None, None, "Lost", True),
+    ],
+)
+def test_an_ending_has_a_reason_a_price_and_counts_unless_somebody_interrupted_it(cause, code, reason, counted):
+    ending = Ending(started_at=1000.0, code=code, cause=cause, seconds=10.0, finished_at=1010.0)
+    settled = settle(record(), ending, Judgement(None, "ReportMissing", "why"), 1030.0)
+    assert (settled.phase, settled.reason, settled.counted) == ("Failed", reason, counted)
+    assert settled.cost == Decimal("0.01") and settled.seconds == 20, "ten seconds of two accelerators, paid together"
+    assert settled.retryable == (reason not in ("OutOfMemory", "DeadlineExceeded", "NotExecutable"))
+
+
+def test_nothing_costs_more_than_was_set_aside_for_it():
+    assert cost_of(Decimal("3.6"), 50.0, Decimal("0.1")) == Decimal("0.05")
+    assert cost_of(Decimal("3.6"), 200.0, Decimal("0.1")) == Decimal("0.1")
+    assert cost_of(Decimal("0.0001"), 1.0, Decimal("0.0000005")) == Decimal("0.0000005")
 
 
 @pytest.mark.parametrize(("now", "charged"), [(1030.0, 30.0), (5000.0, 100.0), (900.0, 100.0)])
