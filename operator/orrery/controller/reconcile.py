@@ -287,11 +287,10 @@ class Reconciler:
         found = self.world.get(PRICE_LISTS, ("", name))
         if found is None:
             self.metrics.forget_prices(name)
-            raise Unusable(
-                "PriceListNotFound",
-                f"spec.pricing.priceListRef.name is '{name}', and there is no such PriceList: apply it, or name one of "
-                f"{', '.join(sorted(n for _, n in self.world.keys(PRICE_LISTS))) or 'those you apply'}",
-            )
+            others = ", ".join(sorted(n for _, n in self.world.keys(PRICE_LISTS))[:20])
+            mend = f"apply it, or name one of {others}" if others else "apply it"
+            sentence = f"spec.pricing.priceListRef.name is '{name}', and there is no such PriceList: {mend}"
+            raise Unusable("PriceListNotFound", sentence)
         try:
             return parse_model(PriceList, {**found, "apiVersion": API_VERSION, "kind": "PriceList"})
         except ManifestError as error:

@@ -274,6 +274,8 @@ def test_a_price_list_that_is_gone_has_no_price_in_the_metrics() -> None:
     cluster.world.drop(PRICE_LISTS, cluster.world.get(PRICE_LISTS, ("", "cloud")) or {})
     cluster.look()
     assert cluster.ready() == ("False", "PriceListNotFound")
+    (said,) = {c["message"] for c in told(cluster)["conditions"] if c["type"] in ("Ready", "Stalled", "Validated")}
+    assert said == "spec.pricing.priceListRef.name is 'cloud', and there is no such PriceList: apply it"
     assert not any(n.startswith("orrery_accelerator_hourly_cost") for n in scraped(cluster.metrics))
 
 
