@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.api.probe import ProbeSpec
-from orrery.controller.attempts import NO_POD, Accelerated, cannot_start, is_held, is_idle, observe
+from orrery.controller.attempts import NO_POD, Accelerated, cannot_start, charge, is_held, is_idle, observe
 from orrery.controller.observing import EDITED, OUT_OF_TIME
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import (
@@ -38,6 +38,13 @@ GOOD = report(SPEC)
 
 def seen(the_job: Any, *pods: Any, digest: str | None = None, accelerators: int = 1, **of: Any):
     return observe(attempt(**of), SPEC, the_job, pods, accelerators, digest, NOW)
+
+
+def test_nothing_costs_more_than_was_set_aside_for_it() -> None:
+    paid = attempt().model_copy(update={"price_per_hour": Decimal("3.6"), "reserved": Decimal("0.05")})
+    assert charge(paid, 10.0) == Decimal("0.01")
+    assert charge(paid, 1000.0) == Decimal("0.05")
+    assert charge(paid, 0.0001) == Decimal("0.000001"), "rounded up to a millionth"
 
 
 @pytest.mark.parametrize(

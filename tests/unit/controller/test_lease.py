@@ -53,8 +53,28 @@ class LeaseServer:
         return copy.deepcopy(stored)
 
 
+class SlowServer(LeaseServer):
+    """Answers four seconds after it has written."""
+
+    def _store(self, body: Object) -> Object:
+        stored = super()._store(body)
+        self.now += 4.0
+        return stored
+
+
 def fence(server: LeaseServer, name: str) -> Fence:
     return Fence(server, "ns", name, duration=30, renew_deadline=20, period=5, clock=server.clock)  # type: ignore[arg-type]
+
+
+def test_a_renewal_counts_from_before_it_was_asked_for() -> None:
+    """Whoever waits may have seen it the moment it was written, long before its answer was here."""
+    server = SlowServer()
+    a = fence(server, "a")
+    assert a.attempt() and server.now == 4.0
+    server.now = 19.9
+    assert a.may_write()
+    server.now = 20.1
+    assert not a.may_write()
 
 
 def test_the_second_waits_for_the_whole_duration_on_its_own_clock(caplog: pytest.LogCaptureFixture) -> None:

@@ -64,6 +64,13 @@ def test_the_interval_widens_with_the_forecasts():
     assert broad.share < narrow.share == 1
 
 
+def test_the_interval_holds_nine_tenths_of_the_crossings():
+    """Only what training costs is uncertain, so the crossing is as uncertain as that: a factor of 1.5 each way with 90 %."""
+    found = break_even(line(exact(0.0), exact(2e-6)), line(wide(3.0, 1.5), exact(1e-6), model="n"))
+    assert found.requests == pytest.approx(3e6)
+    assert (found.lower, found.upper) == (pytest.approx(2e6, rel=0.02), pytest.approx(4.5e6, rel=0.02))
+
+
 def test_one_model_on_one_machine_has_one_unknown_speed():
     """The ratio of two prompts' costs is known though neither cost is: they cross in every draw."""
     found = break_even(line(exact(0.0), wide(2e-6, 3.0)), line(exact(3.0), wide(1e-6, 3.0)))
