@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import date
 from decimal import Decimal
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from orrery.api.plan import AdaptationPlan
+from orrery.api.pricelist import PriceList
 from orrery.cli.explain import explain
-from orrery.cli.fleet import as_document
+from orrery.cli.fleet import as_document, as_table
 from orrery.cli.options import Output
 from orrery.local.publish import publish, write_inputs
 from orrery.planning.advance import advance
@@ -99,6 +102,10 @@ def test_what_nothing_answers_in_time_is_a_sentence() -> None:
     assert none is not None and none.mix is None and none.alone == (None, None)
     assert none.problem is not None and none.problem.startswith("bucket 5 takes ") and "the limit is" in none.problem
     assert as_document(none, strict, "USD")["costPerHour"] is None
+    assert none.sentence(strict.spec, "USD") == f"no mix: {none.problem}"
+    screen = Console(width=200, file=io.StringIO())
+    screen.print(as_table(none, strict, "USD"))
+    assert "too slow" in screen.file.getvalue() and f"no mix: {none.problem}" in screen.file.getvalue()
 
 
 def test_explain_shows_the_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,5 +131,9 @@ def test_the_report_shows_the_mix_and_nothing_where_there_is_no_choice() -> None
 def test_there_is_nothing_to_mix_without_a_limit_or_with_one_kind() -> None:
     assert mixed(None) is None
     assert mixed(10**8, accelerators=[{"name": "l4"}]) is None
+    tokens = {"name": "large", "inputPerMillion": "0.5", "outputPerMillion": "1.5"}
+    listed = PriceList.model_validate(PRICES.to_wire() | {"spec": PRICES.spec.to_wire() | {"hostedModels": [tokens]}})
+    hosted = plan(10**8, models=[model("large") | {"hostedAs": "large"}])
+    assert fleet_of_answer(hosted, listed, []) is None, "a host's machines are not ours to mix"
     still = mixed(10**8, requests=0)
     assert still is not None and still.mix is not None and still.mix.replicas == (0, 0)
