@@ -196,6 +196,11 @@ class FineTuning:
             )
         return QualityForecast(Posterior(mean, sd, group.link), measured, remarks, hurts if known else None)
 
+    def doubt(self, group: Group) -> float:
+        """Probability that one of the trainings that were measured on the model is a failed run, and says nothing."""
+        curves = self.curves(group)
+        return curves.doubt if isinstance(curves, TuningCurves) else 0.0
+
     def work(self, group: Group, input_tokens: float | None, output_tokens: float | None) -> Work:
         """Training once, then prompts without demonstrations; adapters are merged before serving."""
         counts, dataset = count_tokens(group, input_tokens, output_tokens), count_tokens(group)

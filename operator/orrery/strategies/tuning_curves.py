@@ -12,7 +12,8 @@ draws, weighted by the marginal likelihood of what was measured; ``effect`` is a
 log epochs, log rank and log n, so one configuration informs its neighbours and a small size the full one. Kinds of
 training (LoRA, QLoRA, all weights) share the law and most of the effects, their learning rates counted from where each
 kind's begin to harm: what LoRA learns from 64 examples says much about full fine-tuning. Given a draw all is linear
-algebra, and a mixture of normals is summarised by its moments.
+algebra, and a mixture of normals is summarised by its moments. One training in thirty is expected to fail whatever its configuration, so that one
+score far below all expectations leaves room for the others to be right.
 
 The proxy (COSMOS, arXiv 2505.01449: a light head on frozen embeddings) is one more kind of training, always fully learned. Its
 affine calibration is joint with all of this: proxy = start + scale * (curve - start) + shift, with a posterior of scale (by the draws)
@@ -55,6 +56,10 @@ _SIZE_SHARED = 0.75  # share of an effect that is the same at every size
 #: Link-scale score for each unit of early ln train loss above like configurations, and how far models and tasks differ.
 EARLY_SLOPE, EARLY_SLOPE_SD = -0.2, 0.4  # docs/decisions/early-signals.md
 _PROXY_SCALE_SD = 0.1  # ln; docs/decisions/predictors.md
+#: A training fails now and then, whatever its configuration: it ends near or below chance and says nothing of the next seed (Mosbach et al.
+#: 2021, arXiv 2006.04884, count up to a quarter of the seeds of unlucky recipes). Probability, how far below (give or take half) it ends on the link
+#: scale of shares and of losses, and the probability below which a failure is not considered: most scores speak for themselves.
+_FAILS, _FAILED, _FAILED_LOSS, _CREDIBLE = 0.03, 2.0, 0.5, 0.03
 _SEED_SD = 0.08  # another seed, at many examples
 _SEED_SD_SMALL = 0.25  # at few
 
@@ -235,6 +240,16 @@ def learning_draws(fitted_head: bool, count: int, seed: int) -> tuple[Array, Arr
     return unit[0], _HARM_SD * unit[1], again, width, share if fitted_head else np.zeros(count)
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What was measured, as it stands or with one training taken for a failed run, given every draw of the law."""
+
+    inverse: Array  #: (m, m) of the covariance of what was measured
+    off: Array  #: (k, m) of what was measured from the law
+    weight: Array  #: (k,) over all readings they add up to one
+    failed: int | None  #: the training that is taken for a failed run
+
+
 class TuningCurves:
     """The joint distribution of scores of one model and kind of training, given what was measured.
 
@@ -262,22 +277,45 @@ class TuningCurves:
         self.sign = -1.0 if link is Link.LOG else 1.0
         self.draws = _draw(fitted_head, zero_shot, link, chance, seed, prior)
         self.start_sd = zero_shot[1] if zero_shot is not None else 0.0
-        self.noise = noise**2 + seed_sd(points) ** 2
-        gram = effect_covariance(self.prior, points, points) + np.diag(self.noise)
-        self.inverse = np.linalg.inv(gram) if len(points) else np.zeros((0, 0))
-        self.off = values[None] - self._law_of(points)  # (k, m)
-        misfit = np.einsum("km,mn,kn->k", self.off, self.inverse, self.off)
-        log_weight = self.draws.log_weight - 0.5 * misfit
-        weight = np.exp(log_weight - log_weight.max())
-        self.weight = weight / weight.sum()
+        self.readings = self._read(points, values, noise**2 + seed_sd(points) ** 2)
+        self.weight = np.sum([r.weight for r in self.readings], axis=0)  # (k,) of the draws
+
+    def _read(self, points: Points, values: Array, noise: Array) -> list[_Reading]:
+        """What was measured as it stands, and with each training in turn taken for a failed run, as far as either is credible."""
+        off = values[None] - self._law_of(points)  # (k, m)
+        shared = effect_covariance(self.prior, points, points)
+        trained = np.flatnonzero(points.kind != _PROXY).tolist()
+        shift = _FAILED_LOSS if self.link is Link.LOG else _FAILED
+        found = []
+        for failed in (None, *trained):
+            here, variance = off, noise
+            log_prior = len(trained) * np.log1p(-_FAILS)
+            if failed is not None:
+                here, variance = off.copy(), noise.copy()
+                here[:, failed] += self.sign * shift
+                variance[failed] += (shift / 2) ** 2
+                log_prior += np.log(_FAILS) - np.log1p(-_FAILS)
+            gram = shared + np.diag(variance)
+            inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64) if len(points) else np.zeros((0, 0))
+            misfit = np.einsum("km,mn,kn->k", here, inverse, here)
+            log_det = float(np.linalg.slogdet(gram)[1]) if len(points) else 0.0
+            log_weight = self.draws.log_weight - 0.5 * (misfit + log_det) + log_prior
+            found.append(_Reading(inverse, here, log_weight, failed))
+        top = max(float(r.weight.max()) for r in found)
+        found = [replace(r, weight=np.exp(r.weight - top)) for r in found]
+        least = _CREDIBLE * sum(float(r.weight.sum()) for r in found)
+        kept = [r for r in found if r.weight.sum() >= least]
+        total = sum(float(r.weight.sum()) for r in kept)
+        return [replace(r, weight=r.weight / total) for r in kept]
+
+    @property
+    def doubt(self) -> float:
+        """Probability that a training that was measured failed, whatever its configuration is worth."""
+        return float(sum(r.weight.sum() for r in self.readings if r.failed is not None))
 
     def predict(self, targets: Points) -> tuple[Array, Array]:
         """Mean and standard deviation of the score at each target, without sampling or seed noise."""
-        mean, sd = (np.empty(len(targets)) for _ in range(2))
-        done = 0
-        for means, own in self._blocks(targets):
-            here = slice(done, done := done + len(own))
-            mean[here], sd[here] = self._moments(means, own)
+        mean, sd, _ = self._outlook(targets, harm=False)
         return mean, sd
 
     def outlook(self, targets: Points) -> tuple[Array, Array, Array]:
@@ -285,26 +323,28 @@ class TuningCurves:
 
         The untuned model is each draw's start, known as well as zero-shot was measured.
         """
+        return self._outlook(targets, harm=True)
+
+    def _outlook(self, targets: Points, *, harm: bool) -> tuple[Array, Array, Array]:
         mean, sd, hurts = (np.empty(len(targets)) for _ in range(3))
-        done = 0
-        for means, own in self._blocks(targets):
-            here = slice(done, done := done + len(own))
-            mean[here], sd[here] = self._moments(means, own)
-            lost = self.sign * (self.draws.start[:, None] - means) / np.sqrt(own + self.start_sd**2)
-            hurts[here] = self.weight @ ndtr(lost)
+        for i in range(0, len(targets), _BLOCK):
+            here = slice(i, min(i + _BLOCK, len(targets)))
+            mean[here], sd[here], hurts[here] = self._moments(targets.take(np.arange(here.start, here.stop)), harm)
         return mean, sd, hurts
 
-    def _blocks(self, targets: Points) -> Iterator[tuple[Array, Array]]:
-        """Conditional mean of each draw, (k, p), and its variance, (p,), of as many targets at a time as memory likes."""
-        for i in range(0, len(targets), _BLOCK):
-            part = targets.take(np.arange(i, min(i + _BLOCK, len(targets))))
-            means, cross = self._means(part)
-            own = self._own_variance(part) - np.einsum("pm,mn,pn->p", cross, self.inverse, cross)
-            yield means, np.maximum(own, 1e-9)
-
-    def _moments(self, means: Array, own: Array) -> tuple[Array, Array]:
-        mean = self.weight @ means
-        return mean, np.sqrt(own + np.maximum(self.weight @ means**2 - mean**2, 0.0))
+    def _moments(self, part: Points, harm: bool) -> tuple[Array, Array, Array]:
+        """Mean, sd and, where asked, probability of harm over draws and readings."""
+        mean, square, within, hurts = np.zeros((4, len(part)))
+        for reading, means, cross in self._means(part):
+            own = self._own_variance(part) - np.einsum("pm,mn,pn->p", cross, reading.inverse, cross)
+            own = np.maximum(own, 1e-9)
+            mean += reading.weight @ means
+            square += reading.weight @ means**2
+            within += reading.weight.sum() * own
+            if harm:
+                lost = self.sign * (self.draws.start[:, None] - means) / np.sqrt(own + self.start_sd**2)
+                hurts += reading.weight @ ndtr(lost)
+        return mean, np.sqrt(within + np.maximum(square - mean**2, 0.0)), hurts
 
     def tell(self, targets: Points, asked: Points, sampling_sd: Array) -> tuple[Array, Array]:
         """How far each target's mean would move (asked, targets) if ``asked`` were measured, and the means expected."""
@@ -316,14 +356,18 @@ class TuningCurves:
 
     def covariance(self, a: Points, b: Points) -> Array:
         """Covariance of the scores at ``a`` with those at ``b``, (a, b), given what was measured."""
-        means, cross = self._means(a)
-        pull = (means - self.weight @ means) * self.weight[:, None]  # (k, a)
-        out = np.empty((len(a), len(b)))
+        out = np.zeros((len(a), len(b)))
+        of_a = list(self._means(a))
+        mean_a = sum(reading.weight @ means for reading, means, _ in of_a)
         for i in range(0, len(b), _BLOCK):
             part = b.take(np.arange(i, min(i + _BLOCK, len(b))))
-            other, other_cross = self._means(part)
-            linear = effect_covariance(self.prior, a, part) - cross @ self.inverse @ other_cross.T
-            out[:, i : i + _BLOCK] = linear + pull.T @ (other - self.weight @ other)
+            of_b = list(self._means(part))
+            mean_b = sum(reading.weight @ means for reading, means, _ in of_b)
+            prior = effect_covariance(self.prior, a, part)
+            for (reading, means, cross), (_, other, other_cross) in zip(of_a, of_b, strict=True):
+                linear = prior - cross @ reading.inverse @ other_cross.T
+                pull = (means - mean_a) * reading.weight[:, None]  # (k, a)
+                out[:, i : i + _BLOCK] += reading.weight.sum() * linear + pull.T @ (other - mean_b)
         return out
 
     def _own_variance(self, points: Points) -> Array:
@@ -336,7 +380,8 @@ class TuningCurves:
         ahead = self.sign * EARLY_SLOPE * points.signal
         return law_scores(self.draws, points, self.link, self.chance) + offsets(self.prior)[points.kind] + ahead
 
-    def _means(self, points: Points) -> tuple[Array, Array]:
-        """Conditional mean of each draw, (k, p), and the covariance with what was measured, (p, m)."""
-        cross = effect_covariance(self.prior, points, self.points)
-        return self._law_of(points) + self.off @ (self.inverse @ cross.T), cross
+    def _means(self, points: Points) -> Iterator[tuple[_Reading, Array, Array]]:
+        """By reading: the conditional mean of each draw, (k, p), and the covariance with what was measured, (p, m)."""
+        cross, law = effect_covariance(self.prior, points, self.points), self._law_of(points)
+        for reading in self.readings:
+            yield reading, law + reading.off @ (reading.inverse @ cross.T), cross

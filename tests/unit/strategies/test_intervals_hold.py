@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from orrery.laws.posterior import Array
-from orrery.strategies.tuning_curves import TuningCurves
+from orrery.strategies.tuning_curves import Points, TuningCurves
 from tests.benchmarks.predictors import SHARES, cases, score
 
 pytestmark = pytest.mark.unit
@@ -35,9 +33,9 @@ def test_narrower_ones_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: half the sd holds clearly less."""
     moments = TuningCurves._moments
 
-    def sure(self: TuningCurves, means: Array, own: Array) -> tuple[Array, NDArray[np.float64]]:
-        mean, sd = moments(self, means, own)
-        return mean, 0.5 * sd
+    def sure(self: TuningCurves, part: Points, harm: bool) -> tuple[Array, Array, Array]:
+        mean, sd, hurts = moments(self, part, harm)
+        return mean, 0.5 * sd, hurts
 
     monkeypatch.setattr(TuningCurves, "_moments", sure)
     assert held(SHARES[:1])[0] < 0.8

@@ -63,12 +63,10 @@ class Believer:
 
     def proposals(self, g: int) -> Sequence[Proposal]:
         """What a group would ask then: its strategy's proposals, and other seeds of what was measured in full."""
-        return self._proposals(g, self.of(self.scene.space.groups[g].model.name))
-
-    def _proposals(self, g: int, more: Sequence[Evidence]) -> Sequence[Proposal]:
+        scene, plugin = self.scene, self.scene.space.groups[g].plugin
+        more = self.of(scene.space.groups[g].model.name)
         key = g, len(more)
         if key not in self._proposed:
-            scene, plugin = self.scene, self.scene.space.groups[g].plugin
             view, rows = scene.groups.build(g, more), scene.space.rows(g, 0)
             again = repeats(plugin, view, scene.columns.quality.sd[rows], scene.open[rows])
             self._proposed[key] = [*plugin.proposals(view), *again]
@@ -96,14 +94,14 @@ class Believer:
             self.seen.setdefault(m.name, []).append(Evidence(trial, told_result, accelerator))
 
     def _expected_score(self, model: str, trial: Trial) -> float:
-        """Median score of a trial in flight: as under another seed, or from the strategy that proposes it; else a mean."""
+        """Median score of a trial in flight, after what is seen: as under another seed, or as proposed; else a mean."""
         scene = self.scene
         before = [e.result.score for e in scene.known.evidence.get(model, ()) if identity(e.trial) == identity(trial)]
         if any(score is not None for score in before):
             return fmean(float(score) for score in before if score is not None)
         for g, group in enumerate(scene.space.groups):
             if group.model.name == model and group.refusal is None:
-                for p in self._proposals(g, ()):
+                for p in self.proposals(g):
                     if identity(p.trial) == identity(trial) and p.expected_score is not None:
                         return p.expected_score
         rows = [scene.space.rows(g, 0) for g, group in enumerate(scene.space.groups) if group.model.name == model]

@@ -29,6 +29,7 @@ from orrery.planning.reservation import Purse
 from orrery.planning.types import ProbeRequest
 from orrery.strategies import family
 from orrery.strategies.base import Proposal
+from orrery.strategies.fine_tuning import FineTuning
 from orrery.strategies.trials import Identity, identity, identity_of
 
 #: Points that spending as much as the exhaustive search of a plan of the typical size must bring: a probe of one percent of
@@ -43,6 +44,8 @@ TYPICAL_CANDIDATES = 40
 COMFORTABLE_SHARE = 0.05
 #: Below this expected gain nothing is probed, however cheap.
 LEAST_POINTS = 0.05
+#: Probability that a model's only training failed from which on there is a second, of at most so many times its examples.
+DOUBT, SECOND_LOOK = 0.1, 2
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class _Assembled:
     options: Sequence[Valued]
     #: by option that tells of other models too: its candidates and theirs, and how far it would move them
     wider: Mapping[int, tuple[NDArray[np.intp], Array]]
+
+
+def _direct(trial: Trial) -> bool:
+    return trial.fidelity.method is Method.DIRECT
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,9 @@ class _Search:
             if first is None:
                 first = best
             pays = best is not None and self._pays(best, load=True)
-            if not pays:
-                best = self._unseen(options, decision)
+            doubted = False
+            if not pays and (best := self._unseen(options, decision)) is None:
+                best, doubted = self._second_look(options), True
             if best is None:
                 break
             wanted = True
@@ -124,13 +132,15 @@ class _Search:
                 unaffordable = least if unaffordable is None else min(unaffordable, least)
                 closed.add(best.model)
                 continue
-            start.append(batch.request(self._why(best, opening, top, pays)))
+            start.append(batch.request(self._why(best, opening, top, pays, doubted)))
             total += batch.seconds
         left = f" (the best would bring {value.in_points(first.worth.points)})" if first is not None else ""
         return Design(start, wanted, unaffordable, total, f"no further probe is worth its price{left}")
 
-    def _why(self, best: Valued, opening: Valued, top: value.Worth, pays: bool) -> str:
+    def _why(self, best: Valued, opening: Valued, top: value.Worth, pays: bool, doubted: bool) -> str:
         """Why a probe is started: that it may change the choice, or else what it is needed for."""
+        if doubted:
+            return f"the only training of {best.model} may have failed, whatever its configuration is worth"
         if top.change > 0:
             return f"improves the choice with {top.change:.0%} probability, by {value.in_points(top.gain)} on average"
         if not pays:
@@ -285,6 +295,25 @@ class _Search:
         if self.scene.known.evidence.get(model) or self._believed.of(model) or self._told_by_siblings(favourite):
             return None
         return self._best([o for o in options if o.model == model])
+
+    def _second_look(self, options: Sequence[Valued]) -> Valued | None:
+        """Another training where the only one of a model may be a failed run: no candidate is given up for one bad seed.
+
+        None that costs more than ``SECOND_LOOK`` times what it checks, and never a third.
+        """
+        scene = self.scene
+        for g, group in enumerate(scene.space.groups):
+            view = scene.groups.build(g, self._believed.of(group.model.name))
+            trained = [e for e in view.evidence if e.trial.fidelity.training_examples and _direct(e.trial)]
+            mine = [o for o in options if o.model == group.model.name and _direct(o.option.trial)]
+            mine = [o for o in mine if o.option.trial.fidelity.training_examples]
+            if len(trained) != 1 or not mine or not isinstance(group.plugin, FineTuning):
+                continue
+            most = SECOND_LOOK * trained[0].trial.fidelity.training_examples
+            near = [o for o in mine if o.option.trial.fidelity.training_examples <= most]
+            if near and group.plugin.doubt(view) >= DOUBT:
+                return max(near, key=lambda o: (self._rate(o, load=True), o.option.trial.name))
+        return None
 
     def _told_by_siblings(self, i: int) -> bool:
         """Whether the candidate's very configuration was measured on enough of its model's siblings."""
