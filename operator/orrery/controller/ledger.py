@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
+from sys import intern
 
 from orrery.api.plan import PlanSpec
 from orrery.controller.records import Probe
@@ -45,12 +46,13 @@ def entries_of(probe: Probe) -> tuple[Entry, ...]:
     """The attempts of a probe that were reserved at a known time."""
     return tuple(
         Entry(
-            attempt.job_name,
-            probe.name,
-            attempt.paid_by,
-            probe.spec.accelerator,
+            # the same few words in thousands of entries
+            intern(attempt.job_name),
+            intern(probe.name),
+            intern(attempt.paid_by) if attempt.paid_by else None,
+            intern(probe.spec.accelerator),
             probe.spec.deadline_seconds,
-            attempt.reserved_at,
+            intern(attempt.reserved_at),
             attempt.cost is None,
             attempt.reserved if attempt.cost is None else attempt.cost,
             attempt.seconds or _ZERO,

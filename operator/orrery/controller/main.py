@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -23,15 +24,14 @@ from orrery.api.base import GROUP, VERSION
 from orrery.controller.events import Recorder
 from orrery.controller.lease import Fence
 from orrery.controller.metrics import Metrics
-from orrery.controller.operator import MANAGED, Operator
+from orrery.controller.mirror import MIRRORED
+from orrery.controller.operator import Operator
 from orrery.controller.probe_store import LANES
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
 from orrery.controller.server import (
     BUDGETS,
-    JOBS,
     PLANS,
-    PODS,
     PRICE_LISTS,
     PROBES,
     NotFound,
@@ -44,6 +44,9 @@ from orrery.controller.world import World
 
 log = logging.getLogger(__name__)
 
+#: New objects after which those among them that only hold each other are looked for; there are few such.
+_GARBAGE = 10_000
+
 
 def build(settings: Settings) -> Operator:
     """All parts, connected; nothing runs yet."""
@@ -51,7 +54,9 @@ def build(settings: Settings) -> Operator:
     # a write that was sent while the Lease was held must have landed before another operator may take it
     margin = settings.lease_seconds / 3
     # a connection for each thread that may ask: those beyond the pool would shake hands anew each time
-    server = Server.connect(settings.workers + LANES + 4, metrics.api_call, (min(5.0, margin / 2), min(10.0, margin)))
+    server = Server.connect(
+        settings.workers + LANES + len(MIRRORED) + 4, metrics.api_call, (min(5.0, margin / 2), min(10.0, margin))
+    )
     fence = Fence(
         server,
         settings.own_namespace,
@@ -63,12 +68,14 @@ def build(settings: Settings) -> Operator:
     recorder = Recorder(server, settings.identity)
     reconciler = Reconciler(Probing(server, world, settings.jobs, metrics, recorder, fence.may_write))
     return Operator(
-        server, world, metrics, reconciler, fence, settings.namespace, settings.workers, settings.resync_seconds
+        *(server, world, metrics, reconciler, fence),
+        *(settings.namespace, settings.workers, settings.resync_seconds),
+        watch_timeout_seconds=settings.watch_timeout_seconds,
     )
 
 
 def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
-    """Kopf's handlers: they tell the operator what was seen, and nothing else."""
+    """Kopf's handlers, of what people write: they tell the operator what was seen, and nothing else."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=handlers)
@@ -88,11 +95,8 @@ def registry(operator: Operator, settings: Settings) -> kopf.OperatorRegistry:
             operator.saw(resource, dict(event["object"]), deleted=event["type"] == "DELETED")
 
     watch(PLANS, GROUP, VERSION)
-    watch(PROBES, GROUP, VERSION)
     watch(PRICE_LISTS, GROUP, VERSION)
     watch(BUDGETS, GROUP, VERSION)
-    watch(JOBS, "batch", "v1")
-    watch(PODS, "", "v1")
     return handlers
 
 
@@ -131,9 +135,6 @@ def configure_kopf(settings: kopf.OperatorSettings, timeout: int) -> None:
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 100
     settings.watching.inactivity_timeout = min(timeout, 90) + 30
-    # filtered by the server: a cluster's other Jobs never reach us
-    settings.watching.label_selectors["batch", "v1", "jobs"] = MANAGED
-    settings.watching.label_selectors["", "v1", "pods"] = MANAGED
     # one namespace or all of them, and our own definitions: nothing to discover, no rights needed to look for it
     settings.scanning.disabled = True
     settings.persistence.finalizer = f"{GROUP}/kopf"
@@ -158,6 +159,7 @@ def run(settings: Settings, pages: Callable[[Operator], Callable[[str], Any]] | 
     if problem := missing_definitions(operator.server, settings.namespace):
         log.error("%s", problem)
         return 1
+    _settle_heap()
     servers = [
         serve(settings.metrics_port, lambda path: _metrics(operator) if path == "/metrics" else None),
         serve(
@@ -181,6 +183,14 @@ def _share_heaps() -> None:
     """Two heaps for all threads: glibc would give each worker one of its own, and little of what a turn frees comes back."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
+
+
+def _settle_heap() -> None:
+    """What was imported stays: looking through it for garbage, again and again, was a twentieth of all processor time, and
+    kept everything else waiting for a tenth of a second each time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 def watch_forever(operator: Operator, settings: Settings, pause: float = 1.0) -> None:

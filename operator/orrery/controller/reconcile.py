@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orrery.api.base import API_VERSION
-from orrery.api.load import ManifestError, parse_model
+from orrery.api.load import ManifestError
 from orrery.api.plan import AdaptationPlan
 from orrery.api.pricelist import PriceList
 from orrery.api.probe import Attempt
@@ -23,6 +22,7 @@ from orrery.controller.budgets import ACCOUNTS, Budgets, admit, settled
 from orrery.controller.jobs import refuse_local_sources
 from orrery.controller.ledger import lost_with
 from orrery.controller.observing import EDITED, MENDED, OUT_OF_TIME, SUSPENDED, spans_seconds
+from orrery.controller.parsed import Parsed
 from orrery.controller.probe_store import Unusable
 from orrery.controller.probing import Probing
 from orrery.controller.publishing import Publisher
@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 RESYNC_SECONDS = 300.0
 #: One that rests is looked at this often: its results are nobody's to watch.
 REST_SECONDS = 600.0
+#: Of plans that move now, and of price lists, so many are kept parsed.
+_PLANS, _PRICE_LISTS = 32, 8
 #: Planning takes at most a fiftieth of a thread for one plan while its probes run: news that comes sooner is only counted.
 _SHARE, _LONGEST_REST = 50.0, 5.0
 
@@ -75,6 +77,7 @@ class Reconciler:
 
     def __post_init__(self) -> None:
         p = self.probing
+        self._plan, self._price_list = Parsed(AdaptationPlan, _PLANS), Parsed(PriceList, _PRICE_LISTS)
         self.publisher = Publisher(p)
         self.budgets = Budgets(p.server, p.world, p.metrics, p.fence, p.clock)
         self.server, self.world, self.metrics, self.recorder, self.clock = (
@@ -125,7 +128,7 @@ class Reconciler:
         # first what concerns money, which also goes on when the plan cannot be read any more
         mine = self.world.probes_for(*key, None)
         try:
-            plan = parse_model(AdaptationPlan, _bare(body))
+            plan = self._plan(body)
         except ManifestError:
             self.probing.observe(body, mine, self._early(body, None, mine))
             raise
@@ -292,7 +295,7 @@ class Reconciler:
             sentence = f"spec.pricing.priceListRef.name is '{name}', and there is no such PriceList: {mend}"
             raise Unusable("PriceListNotFound", sentence)
         try:
-            return parse_model(PriceList, {**found, "apiVersion": API_VERSION, "kind": "PriceList"})
+            return self._price_list(found)
         except ManifestError as error:
             self.metrics.forget_prices(name)
             raise Unusable("InvalidPriceList", f"the PriceList '{name}' cannot be used: {error}") from None
@@ -324,7 +327,7 @@ class Reconciler:
             if other is None:
                 continue
             try:
-                if self._asks(parse_model(AdaptationPlan, _bare(other)), probe):
+                if self._asks(self._plan(other), probe):
                     return True
             except ManifestError:
                 return True
@@ -392,8 +395,3 @@ class Reconciler:
 def _images(probes: Sequence[Probe]) -> str:
     """What the measurements were made with, to the digest; several where an image was mended or its tag moved."""
     return ", ".join(sorted({a.image for p in probes for a in p.status.attempts if a.image and a.phase == "Succeeded"}))
-
-
-def _bare(body: Object) -> Object:
-    """The plan without its status, which is read apart: what an older self wrote there must not make the plan invalid."""
-    return {**{k: v for k, v in body.items() if k != "status"}, "apiVersion": API_VERSION, "kind": "AdaptationPlan"}

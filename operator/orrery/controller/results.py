@@ -39,7 +39,7 @@ def config_map_name(plan: str) -> str:
 
 def lines(rows: Sequence[ResultRow]) -> list[str]:
     """One JSON object a row; equal rows give equal bytes."""
-    return [json.dumps(_plain(dataclasses.asdict(row)), sort_keys=True, separators=(",", ":")) for row in rows]
+    return [json.dumps(_plain(row), sort_keys=True, separators=(",", ":")) for row in rows]
 
 
 def digest_of(lines: Sequence[str], rendered: Mapping[str, str] | None = None) -> str:
@@ -101,9 +101,13 @@ def _packed(lines: Sequence[str]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Floats cut to a few digits: a different sum order must not look like a different result."""
+    """As JSON has it, with floats cut to a few digits: a different sum order must not look like a different result."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
     if isinstance(value, float):
         return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

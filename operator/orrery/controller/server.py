@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from yaml import YAMLError
 
 import orrery
 from orrery.api.base import GROUP, VERSION
+from orrery.controller import wire
 
 Object = dict[str, Any]
 
@@ -30,7 +32,10 @@ AGENT = f"orrery/{orrery.__version__}"
 #: Objects of a page of a list: parsed, one takes some sixty kilobytes.
 _PAGE = 100
 #: A gentle list rests three times as long as a page took, but not so long that its snapshot (five minutes) could expire.
-_REST, _LONGEST_REST = 3.0, 0.1
+_REST, _LONGEST_REST = 3.0, 0.25
+#: A watch that is silent for so long, bookmarks included, is asked for anew; no later than a third after its own end.
+_SILENCE = 90
+_CHUNK = 65536
 #: A token is read again this often.
 _RENEW_SECONDS = 5.0
 #: What the client raises of a KUBECONFIG that is none; it looks into some of them before it checks what they are.
@@ -79,6 +84,10 @@ class ServerError(Exception):
 
 class NotFound(ServerError):  # noqa: N818  # reads as what happened
     """404."""
+
+
+class Gone(ServerError):  # noqa: N818  # reads as what happened
+    """410: the version from which to watch, or of which to list on, is too old."""
 
 
 class Conflict(ServerError):  # noqa: N818  # reads as what happened
@@ -147,6 +156,19 @@ class Server:
 
         ``gently`` rests between pages, so that a list of tens of thousands leaves the API server to those who wait for it.
         """
+        for page in self.pages(resource, namespace, selector, gently=gently, fields=fields):
+            yield from page["items"]
+
+    def pages(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        selector: str | None = None,
+        *,
+        gently: bool = False,
+        fields: str | None = None,
+    ) -> Iterator[Object]:
+        """The same by page, each with its ``items`` and ``metadata.resourceVersion``, which is that of the whole list."""
         query = {"limit": str(_PAGE)}
         if selector:
             query["labelSelector"] = selector
@@ -156,15 +178,52 @@ class Server:
             begun = time.monotonic()
             page = self._call("GET", resource, resource.url(namespace), query=query)
             took = time.monotonic() - begun
-            for item in page.get("items") or []:
+            page["items"] = page.get("items") or []
+            for item in page["items"]:
                 item.setdefault("kind", resource.kind)
-                yield item
+            yield page
             token = (page.get("metadata") or {}).get("continue")
             if not token:
                 return
             if gently:
                 time.sleep(min(_REST * took, _LONGEST_REST))
             query = {**query, "continue": token}
+
+    def watch(
+        self, resource: Resource, namespace: str | None, selector: str | None, version: str, seconds: int
+    ) -> Iterator[tuple[str, Object]]:
+        """Changes since a version, as they come, for at most so many seconds: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        Raises Gone when the version is too old, and ServerError when the connection ends, or says nothing for so long that it
+        must be dead.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+        }
+        if selector:
+            query["labelSelector"] = selector
+        silence = Timeout(connect=self._timeout.connect_timeout, read=min(seconds, _SILENCE) + _SILENCE / 3)
+        status = 0
+        try:
+            response = self._open("GET", resource.url(namespace), query, None, {"Accept": "application/json"}, silence)
+            status = response.status
+            if status != HTTPStatus.OK:
+                raise _translated(status, _message(response.read()))
+        finally:
+            self._on_call("WATCH", resource.plural, status)
+        try:
+            for line in _lines(response):
+                event = _parsed(line)
+                kind, body = event.get("type"), event.get("object") or {}
+                if kind == "ERROR":
+                    raise _translated(body.get("code") or 0, str(body.get("message")))
+                if kind in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+                    yield kind, body
+        finally:
+            response.close()  # also when nobody wants to hear more
 
     def create(self, resource: Resource, body: Object) -> Object:
         """Create an object; raises Conflict when the name is taken."""
@@ -229,30 +288,40 @@ class Server:
     def _send(
         self, method: str, url: str, query: dict[str, str], body: Object | None, headers: dict[str, str]
     ) -> Object:
-        headers |= self._authorization()
+        response = self._open(method, url, query, body, headers, self._timeout, whole=True)
+        raw = response.data
+        if not 200 <= response.status < 300:
+            raise _translated(response.status, _message(raw))
+        return _parsed(raw) if raw else {}
+
+    def _open(
+        self,
+        method: str,
+        url: str,
+        query: dict[str, str],
+        body: Object | None,
+        headers: dict[str, str],
+        timeout: Timeout,
+        *,
+        whole: bool = False,
+    ) -> Any:
+        """A response, read to its end if ``whole``."""
         address = f"{self._host}{url}?{urlencode(query)}" if query else f"{self._host}{url}"
         try:
             # The client's own way leads through its models and the environment's proxies at every request, and costs as much
             # again as the request.
-            response = self._client.rest_client.pool_manager.urlopen(
+            return self._client.rest_client.pool_manager.urlopen(
                 method,
                 address,
-                body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
-                headers=headers,
-                timeout=self._timeout,
+                body=None if body is None else wire.dumps(body),
+                headers=headers | self._authorization(),
+                timeout=timeout,
                 retries=False,
                 redirect=False,
+                preload_content=whole,
             )
-            raw = response.data
         except Exception as error:  # urllib3's many: refused, reset, timed out, cut short
-            raise ServerError(0, f"{type(error).__name__}: {error}"[:300]) from error
-        if not 200 <= response.status < 300:
-            raise _translated(response.status, _message(raw))
-        try:
-            answer = json.loads(raw) if raw else {}
-        except ValueError as error:
-            raise ServerError(0, f"the answer is not JSON: {error}") from None
-        return answer if isinstance(answer, dict) else {}
+            raise _broken(error) from error
 
     def _authorization(self) -> dict[str, str]:
         """The header that says who asks. Tokens are renewed on disk; asking for it at every request reads the whole configuration."""
@@ -261,6 +330,33 @@ class Server:
             key = self._client.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
             self._who, self._renew = ({"authorization": key} if key else {}), now + _RENEW_SECONDS
         return self._who
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    """Of a response that is still being written, each as soon as it is there."""
+    begun = b""
+    stream = response.stream(_CHUNK)
+    while True:
+        try:
+            chunk = next(stream, None)
+        except Exception as error:  # as above
+            raise _broken(error) from error
+        if chunk is None:
+            return
+        *lines, begun = (begun + chunk).split(b"\n")
+        yield from filter(None, lines)
+
+
+def _parsed(raw: bytes) -> Object:
+    try:
+        answer = wire.loads(raw)
+    except ValueError as error:
+        raise ServerError(0, f"the answer is not JSON: {error}") from None
+    return answer if isinstance(answer, dict) else {}
+
+
+def _broken(error: Exception) -> ServerError:
+    return ServerError(0, f"{type(error).__name__}: {error}"[:300])
 
 
 def _message(body: Any) -> str:
@@ -272,7 +368,12 @@ def _message(body: Any) -> str:
 
 
 def _translated(status: int, message: str) -> ServerError:
-    kinds: dict[int, type[ServerError]] = {404: NotFound, 409: Conflict, 400: Refused, 403: Refused, 422: Refused}
+    kinds: dict[int, type[ServerError]] = {
+        404: NotFound,
+        409: Conflict,
+        410: Gone,
+        **dict.fromkeys((400, 403, 422), Refused),
+    }
     if status == 403 and "because it is being terminated" in message:
         return NotFound(status, message)  # a namespace that takes nothing new is as good as gone
     return kinds.get(status, ServerError)(status, message)

@@ -10,15 +10,16 @@ first object of each kind is the dictionary that the others are compressed with,
 
 from __future__ import annotations
 
-import json
 import threading
 import zlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from sys import intern
 from typing import Any
 
+from orrery.controller import wire
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL
 from orrery.controller.ledger import Entry, Ledger
 from orrery.controller.records import Probe, parse
@@ -34,9 +35,9 @@ _PARSED = 256  #: probes that are kept parsed, 33 KiB each: those of the plans t
 
 
 def key_of(body: Object) -> Key:
-    """Namespace and name."""
+    """Namespace and name; every object of a namespace shares its name, and a probe's is in half a dozen places."""
     meta = body["metadata"]
-    return meta.get("namespace") or "", meta["name"]
+    return intern(meta.get("namespace") or ""), intern(meta["name"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class _Kept:
         return cls(
             str(meta.get("uid", "")),
             str(meta.get("resourceVersion", "")),
-            str(meta.get("creationTimestamp", "")),
+            intern(str(meta.get("creationTimestamp", ""))),
             _price_list_of(body),
             _packed(_text(body), like),
         )
 
     def body(self, like: bytes) -> Object:
-        found: Object = json.loads(_unpacked(self.packed, like))
+        found: Object = wire.loads(_unpacked(self.packed, like))
         return found
 
     def older_than(self, body: Object) -> bool:
@@ -81,7 +82,7 @@ class _Indexed:
 
     task: str
     model: str
-    payers: frozenset[str]
+    payers: tuple[str, ...]
     data: str | None  #: digest of the data that it reported to have read
     commit: str | None  #: of the hub's model that it reported to have loaded
 
@@ -89,11 +90,12 @@ class _Indexed:
     def of(cls, probe: Probe) -> _Indexed:
         report = probe.status.report
         facts, commit = (report.task_facts, report.model_commit) if report else (None, None)
-        return cls(probe.task_key, probe.model_key, probe.payers, facts.digest if facts else None, commit)
+        data = intern(facts.digest) if facts else None
+        return cls(intern(probe.task_key), probe.model_key, tuple(map(intern, probe.payers)), data, commit)
 
 
 def _text(body: Object) -> bytes:
-    return json.dumps(slim(body), separators=(",", ":")).encode()
+    return wire.dumps(slim(body))
 
 
 #: zlib's window of 8 KiB and its memory: 48 KiB each time it packs, not 256, in each thread that does.
@@ -281,7 +283,7 @@ class World:
         meta = body["metadata"]
         labels = meta.get("labels") or {}
         run = meta.get("namespace") or "", labels.get(PROBE_LABEL, ""), labels.get(ATTEMPT_LABEL, "")
-        text = json.dumps({**slim_pod(body), **({"gone": True} if gone else {})}, separators=(",", ":")).encode()
+        text = wire.dumps({**slim_pod(body), **({"gone": True} if gone else {})})
         packed = zlib.compress(text, 1, wbits=_WINDOW)
         with self._lock:
             self._pods.setdefault(run, {})[meta.get("uid", "")] = packed
@@ -292,7 +294,7 @@ class World:
         """The Pods of an attempt as they were last seen, those that are gone included."""
         with self._lock:
             found = list(self._pods.get(run, {}).values())
-        return [json.loads(zlib.decompress(p, _WINDOW)) for p in found]
+        return [wire.loads(zlib.decompress(p, _WINDOW)) for p in found]
 
     def forget_pods(self, run: Run) -> None:
         """The attempt's end is written down: its Pods need not be remembered."""

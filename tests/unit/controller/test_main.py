@@ -12,8 +12,10 @@ import kopf
 import pytest
 
 from orrery.controller.jobs import JobSettings
-from orrery.controller.main import MANAGED, at_the_servers_address, configure_kopf, registry, serve
+from orrery.controller.main import at_the_servers_address, configure_kopf, registry, serve
+from orrery.controller.mirror import MIRRORED
 from orrery.controller.settings import Settings
+from orrery.controller.world import WATCHED
 from tests.unit.controller.test_world import body
 
 pytestmark = pytest.mark.unit
@@ -51,25 +53,24 @@ def test_watches_end_on_both_sides_and_the_servers_end_comes_first() -> None:
     assert settings.posting.enabled is False and settings.scanning.disabled is True
     assert settings.queueing.worker_limit is not None and settings.queueing.worker_limit < 1000
     assert settings.execution.executor._max_workers == 4
-    jobs = kopf._cogs.structs.references.Resource("batch", "v1", "jobs")
-    pods = kopf._cogs.structs.references.Resource("", "v1", "pods")
-    assert [list(watching.label_selectors.collect(r)) for r in (jobs, pods)] == [[MANAGED], [MANAGED]]
 
 
 def test_kopf_only_watches_and_its_handlers_return_nothing() -> None:
     operator = Recorded()
     handlers = registry(operator, SETTINGS)  # type: ignore[arg-type]
     watching = handlers._watching.get_all_handlers()
-    assert {h.selector.plural or h.selector.any_name for h in watching} == {
-        *("adaptationplans", "adaptationprobes", "pricelists", "adaptationbudgets", "jobs", "pods")
-    }
+    named = [h.selector.plural or h.selector.any_name for h in watching]
+    assert set(named) == {"adaptationplans", "pricelists", "adaptationbudgets"}, "what people write"
+    assert sorted(named + [r.plural for r in MIRRORED]) == sorted(r.plural for r in WATCHED), (
+        "and each kind is watched once"
+    )
     for others in (handlers._changing, handlers._spawning, handlers._indexing, handlers._webhooks):
         assert not others.get_all_handlers(), "no finalizers, no annotations, no timers, no webhooks"
     for handler in watching:
         assert inspect.iscoroutinefunction(handler.fn), "no thread a handler"
         seen = handler.fn(event={"type": "DELETED", "object": body("x")}, anything="else")
         assert asyncio.run(seen) is None
-    assert len(operator.saw_events) == 6 and all(deleted for *_, deleted in operator.saw_events)
+    assert len(operator.saw_events) == 3 and all(deleted for *_, deleted in operator.saw_events)
 
 
 def test_in_a_pod_the_watches_go_where_the_kubelet_says_and_ask_no_dns() -> None:

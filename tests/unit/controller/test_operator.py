@@ -144,6 +144,20 @@ def test_lists_that_fail_for_long_are_a_problem(parts: Any) -> None:
     assert operator.problems() == ["no list has succeeded for 61 s"]
 
 
+def test_lists_that_take_long_are_made_less_often(parts: Any) -> None:
+    operator, server, clock = parts
+
+    def slowly() -> None:
+        clock.now += 20
+
+    server.meanwhile = slowly
+    operator.resync()
+    clock.now += 3 * 4 * 20 + 30
+    assert operator.problems() == [], "it leaves four times as long free as it takes, and may fail twice"
+    clock.now += 1
+    assert operator.problems() == ["no list has succeeded for 271 s"]
+
+
 def test_events_wake_the_plans_they_concern(parts: Any) -> None:
     operator, _, _ = parts
     owned = body("probe-1", 1, uid="p", kind="AdaptationProbe", spec={})

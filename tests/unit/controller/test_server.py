@@ -14,7 +14,7 @@ import pytest
 from kubernetes import client
 
 from orrery.controller import server as module
-from orrery.controller.server import PLANS, PROBES, Conflict, NotFound, Refused, Server, ServerError
+from orrery.controller.server import PLANS, PROBES, Conflict, Gone, NotFound, Refused, Server, ServerError
 
 pytestmark = pytest.mark.unit
 
@@ -27,6 +27,7 @@ class Answering(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.status, self.answer, self.wait = 200, b"{}", 0.0
+        self.chunks: list[bytes | float] | None = None  #: of an answer that takes its time: bytes, and seconds between
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
         self.calls: list[tuple[str, str, int]] = []
 
@@ -43,6 +44,17 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self.send_response(self.server.status)
+        if self.server.chunks is not None:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for chunk in self.server.chunks:
+                if isinstance(chunk, float):
+                    time.sleep(chunk)
+                else:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            if self.server.chunks[-1:] != [b""]:
+                self.connection.close()
+            return
         self.send_header("Content-Length", str(len(self.server.answer)))
         self.end_headers()
         self.wfile.write(self.server.answer)
@@ -113,6 +125,7 @@ def test_a_gentle_list_rests_between_its_pages_and_no_other_does(
     [
         (404, NotFound),
         (409, Conflict),
+        (410, Gone),
         (400, Refused),
         (403, Refused),
         (422, Refused),
@@ -163,3 +176,56 @@ def test_a_token_that_was_renewed_is_used(server: Server, http: Answering, monke
         "Bearer first",
         "Bearer second",
     ]
+
+
+def watched(server: Server) -> list[tuple[str, str]]:
+    found = server.watch(PROBES, "ns", "a=b", "7", 240)
+    return [(kind, thing["metadata"]["resourceVersion"]) for kind, thing in found]
+
+
+def change(kind: str, version: int) -> bytes:
+    return json.dumps({"type": kind, "object": {"metadata": {"resourceVersion": str(version)}}}).encode() + b"\n"
+
+
+def test_a_watch_tells_each_change_however_it_is_cut(server: Server, http: Answering) -> None:
+    first, second, third = change("ADDED", 8), change("BOOKMARK", 9), change("DELETED", 10)
+    http.chunks = [first[:9], first[9:] + second + third[:1], third[1:], change("UNHEARD_OF", 11), b""]
+    assert watched(server) == [("ADDED", "8"), ("BOOKMARK", "9"), ("DELETED", "10")]
+    path = http.asked[0][1]
+    assert path.startswith(
+        "/apis/orrery.dev/v1alpha1/namespaces/ns/adaptationprobes?watch=true&allowWatchBookmarks=true"
+    )
+    assert path.endswith("&resourceVersion=7&timeoutSeconds=240&labelSelector=a%3Db")
+    assert http.calls == [("WATCH", "adaptationprobes", 200)]
+
+
+def test_a_change_is_told_before_the_next_one_comes(server: Server, http: Answering) -> None:
+    http.chunks = [change("ADDED", 8), 0.5, change("ADDED", 9), b""]
+    begun, found = time.monotonic(), server.watch(PROBES, None, None, "7", 240)
+    assert next(found)[0] == "ADDED" and time.monotonic() - begun < 0.4
+    found.close()  # type: ignore[attr-defined]
+
+
+def test_a_version_that_is_too_old_is_said_in_either_way(server: Server, http: Answering) -> None:
+    http.chunks = [change("ADDED", 8), b'{"type": "ERROR", "object": {"code": 410, "message": "too old"}}\n', b""]
+    with pytest.raises(Gone, match="too old"):
+        watched(server)
+    http.chunks, http.status, http.answer = None, 410, b'{"message": "too old"}'
+    with pytest.raises(Gone, match="too old"):
+        watched(server)
+
+
+def test_a_watch_that_breaks_or_is_silent_is_an_error_after_what_it_has_told(
+    server: Server, http: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SILENCE", 0.15)
+    for chunks in ([change("ADDED", 8), change("ADDED", 9)[:5]], [change("ADDED", 8), 0.6, b""], [b"not JSON\n", b""]):
+        http.chunks, told = chunks, []
+        with pytest.raises(ServerError) as error:
+            told.extend(kind for kind, _ in server.watch(PROBES, None, None, "7", 240))
+        assert type(error.value) is ServerError and error.value.status == 0
+
+
+def test_half_a_character_is_written_all_the_same(server: Server, http: Answering) -> None:
+    server.merge(PLANS, "ns", "a", {"message": "\ud800"})
+    assert json.loads(http.asked[0][3]) == {"message": "\ud800"}
