@@ -118,9 +118,7 @@ def answered(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "damage", [b"\x93NUMPY\xff", b"a: [1,\n", b'{"half": ', b""], ids=["binary", "yaml", "json", "empty"]
-)
+@pytest.mark.parametrize("damage", [b"\x93NUMPY\xff", b"a: [1,\n", b""], ids=["binary", "cut", "empty"])
 @pytest.mark.parametrize("file", ["plan.yaml", "prices.yaml", "results.jsonl"])
 def test_a_state_folder_that_was_damaged(folder, orrery, answered, file, damage):
     shutil.copytree(answered, folder / "state")

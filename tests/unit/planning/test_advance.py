@@ -119,6 +119,30 @@ def test_a_probe_of_before_an_edit_holds_its_money_and_no_place(edited: str) -> 
     assert advance(poor, [replace(old, state=ProbeState.INTERRUPTED, reserved=Decimal(0))], PRICES).start
 
 
+def test_the_exhaustive_search_loads_each_model_once() -> None:
+    plan = tiny()
+    records = [r for r in drive(plan, PRICES, World(seed=3)).records if r.report is not None]
+    slower = [
+        replace(r, report=r.report.model_copy(update={"load_seconds": (r.report.load_seconds or 0) + 3600}))
+        for r in records
+        if r.report is not None
+    ]
+    before, after = (advance(plan, some, PRICES).status.spend for some in (records, slower))
+    assert before is not None and after is not None and before.exhaustive_cost and after.exhaustive_cost
+    assert float(after.exhaustive_cost - before.exhaustive_cost) == pytest.approx(0.05, abs=2e-6), "an hour, once"
+
+
+def test_the_exhaustive_search_measures_each_configuration_on_the_first_accelerator_that_holds_it() -> None:
+    prices, facts = make_prices(cpu="0.05", l4="0.70"), Facts(task=World().task_facts)
+    one, two = (
+        advance(tiny(accelerators=[{"name": n} for n in names]), [], prices, facts)
+        for names in (["cpu"], ["cpu", "l4"])
+    )
+    assert one.status.spend is not None and two.status.spend is not None
+    assert one.status.spend.exhaustive_cost == two.status.spend.exhaustive_cost
+    assert len(two.rows) == 2 * len(one.rows)
+
+
 def test_a_reused_measurement_costs_this_plan_nothing() -> None:
     plan, world = tiny(), World(seed=3)
     records = [replace(r, reused=True) for r in drive(plan, PRICES, world).records]

@@ -63,6 +63,43 @@ def test_prompts_longer_than_the_model_reads_are_rejected() -> None:
     assert all("prompt + 3 answer) and small reads 200" in r.reason for r in long)
 
 
+def test_the_answer_is_read_too() -> None:
+    task = {
+        "dataset": {"source": {"builtin": {"name": "intents"}}},
+        "type": "Generation",
+        "metric": {"name": "ExactMatch"},
+    }
+    for written, fits in ((5, True), (20, False)):
+        plan = small(
+            models=[model("small", contextLength=200)],
+            task=task,
+            strategies=[{"name": "zero-shot", "type": "ZeroShot"}],
+            workload={"requestsPerDay": 10, "inputTokens": 190, "outputTokens": written},
+        )
+        (row,) = advance(plan, [], PRICES, Facts(task=World().task_facts)).rows
+        assert row.gated != fits
+        assert fits or row.reason == "a request takes 210 tokens (190 prompt + 20 answer) and small reads 200"
+
+
+@pytest.mark.parametrize(
+    ("memory", "guess", "known"), [("2Gi", True, True), ("3Gi", False, True), ("5Gi", False, False)]
+)
+def test_a_guess_from_the_number_of_parameters_rejects_only_what_is_surely_too_much(
+    memory: str, guess: bool, known: bool
+) -> None:
+    """A quarter of a billion parameters take 4.2 GiB to train, give or take; with the shape, without the give."""
+    shape = model("m", parameters=250_000_000, layers=12, hiddenSize=1024, intermediateSize=4096, vocabularySize=32_000)
+    for one, rejected in ((shape | {"facts": {"parameters": 250_000_000}}, guess), (shape, known)):
+        plan = small(
+            models=[one],
+            strategies=[{"name": "full", "type": "FullFineTuning"}],
+            accelerators=[{"name": "t4", "memory": memory}],
+        )
+        rows = advance(plan, [], make_prices(t4="0.5"), Facts(task=World().task_facts)).rows
+        assert rows and all(r.gated == rejected for r in rows)
+        assert all(r.memory_bytes / 2**30 == pytest.approx(4.2, abs=0.05) for r in rows)
+
+
 def test_more_memory_elsewhere_is_used() -> None:
     plan = small(
         models=[model("large", parameters=3_000_000_000)],
