@@ -16,13 +16,14 @@ Every difference of PearCorr to a baseline comes with its standard error over bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import least_squares, minimize
 
 from orrery.laws import accept_then_stop, pooled, power, priors, rectified
+from orrery.laws.pooled_prior import PooledPrior
 from orrery.laws.posterior import Array, Link, Posterior
 from tests.benchmarks.curves import Task, read_tasks
 from tests.benchmarks.harness import Outcome, Row, arguments, run
@@ -66,9 +67,9 @@ def seen(task: Task, budget: float, seed: int) -> Seen:
     )
 
 
-def ours(s: Seen) -> tuple[Posterior, Array]:
-    """The forecast (n, 1), and what a model is picked by (n,)."""
-    prior = priors.shipped_pooled_prior(Link.LOG, task=s.task, seen=s.fingerprints)
+def ours(s: Seen, prior: PooledPrior | None = None) -> tuple[Posterior, Array]:
+    """The forecast (n, 1), and what a model is picked by (n,); under the shipped prior that never saw the task."""
+    prior = prior or priors.shipped_pooled_prior(Link.LOG, task=s.task, seen=s.fingerprints)
     known = np.isfinite(s.parameters)
     typical = np.exp(np.log(s.parameters[known]).mean()) if known.any() else 1.0
     both = pooled.forecast(
@@ -150,8 +151,9 @@ def _losses(p: Posterior) -> Array:
     return p.median()[:, 0]
 
 
+Baseline = tuple[Callable[[Seen], Array], bool]
 #: Forecast losses, or any score that ranks models (``scale`` False: no error in losses is meant); NaN: nothing to say.
-BASELINES: dict[str, tuple[Callable[[Seen], Array], bool]] = {
+BASELINES: dict[str, Baseline] = {
     "zero_shot": (lambda s: s.zero_shot, True),
     "sub_tuning": (last_seen, True),
     "size": (lambda s: -np.log(s.parameters), False),
@@ -187,13 +189,21 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(defined)) if defined else np.nan
 
 
-def cell(task: Task, budget: int, seed: int) -> list[Row]:
+def cell(
+    task: Task,
+    budget: int,
+    seed: int,
+    *,
+    prior: PooledPrior | None = None,
+    baselines: Mapping[str, Baseline] = BASELINES,
+) -> list[Row]:
+    """One row a method: ours, under the prior of ``ours`` if none is given, and the baselines."""
     s = seen(task, budget, seed)
     truth = task.losses[:, -1]
-    posterior, choice = ours(s)
+    posterior, choice = ours(s, prior)
     low, high = (v[:, 0] for v in posterior.interval(0.9))
     forecasts: dict[str, tuple[Array, bool]] = {"orrery": (_losses(posterior), True)}
-    forecasts |= {name: (method(s), scale) for name, (method, scale) in BASELINES.items()}
+    forecasts |= {name: (method(s), scale) for name, (method, scale) in baselines.items()}
     # Who says nothing of any model is no rival here; a model of which a rival says nothing is the last of its ranking.
     forecasts = {name: found for name, found in forecasts.items() if np.isfinite(found[0]).any()}
     ranked = {name: np.where(np.isfinite(f), f, f[np.isfinite(f)].max()) for name, (f, _) in forecasts.items()}

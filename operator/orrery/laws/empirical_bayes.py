@@ -65,7 +65,7 @@ def adapt(
     if count < 2:
         return prior
     if link is Link.LOG:
-        prior = replace(prior, mean=prior.mean + [_unit(prior, sizes, y), 0, 0, 0])
+        prior = replace(prior, mean=prior.mean + _unit(prior, sizes, y) * np.eye(len(prior.mean))[0])
     known = np.linalg.inv(prior.covariance)
     found = prior
     for _ in range(_ADAPTING):
