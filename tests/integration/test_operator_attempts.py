@@ -146,13 +146,16 @@ def test_what_waits_says_why_and_what_is_refused_says_by_whom(operator: Operator
     nowhere = [{"name": "cpu", "nodeSelector": {"orrery.dev/nowhere": "true"}}]
     space.apply(plan("waits", prices="shared", accelerators=nowhere))
     other = {"dataset": {"source": {"huggingFace": {"repo": "sim/data", "revision": "other"}}}}
-    space.apply(plan("refused", prices="shared", task=other, probeTemplate={"labels": {"team": "not a label!"}}))
+    both = {"key": "gpu", "operator": "Exists", "value": "unwanted"}
+    here = plan()["spec"]["accelerators"][0]
+    space.apply(plan("refused", prices="shared", task=other, accelerators=[{**here, "tolerations": [both]}]))
     refused = until(lambda: stalled(space.plan("refused")), 30)
-    assert conditions(refused)["Stalled"][1] == "WriteRefused" and "not a label!" in conditions(refused)["Stalled"][2]
+    assert conditions(refused)["Stalled"][1] == "WriteRefused"
+    assert "value must be empty when `operator` is 'Exists'" in conditions(refused)["Stalled"][2]
     waits = until(lambda: _reason(space.plan("waits"), "Unschedulable"), 40)
     assert "node" in conditions(waits)["Reconciling"][2] and kstatus(waits) == "InProgress"
     assert "ProbePending" in space.events("waits")
-    space.edit("refused", {"probeTemplate": {"labels": {"team": "a"}}})
+    space.edit("refused", {"accelerators": [here]})
     space.answered("refused", 150)
 
 

@@ -20,6 +20,9 @@ _PATTERNS = {
     r"^[a-z][A-Za-z0-9]*$": "one word in camelCase, such as 'learningRate'",
     r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$": "a size in Mi, Gi or Ti, such as '16Gi'",
     r"^[0-9]{1,6}m?$": "a number of CPUs, such as '4' or '500m'",
+    r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$": "letters, digits, '-', '_' and '.', such as 'team-a'",
+    r"^[a-z0-9][-a-z0-9.]*/[-A-Za-z0-9_.]+$": "an extended resource with its domain, such as 'nvidia.com/gpu'",
+    r"^[^ \t\n]+$": "an image without spaces, such as 'registry.example.com/orrery-probe:1'",
     r"^[A-Z]{3}$": "a currency's ISO 4217 code, such as 'USD'",
     r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$": "a repository as OWNER/NAME",
 }

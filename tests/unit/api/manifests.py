@@ -127,6 +127,24 @@ def changed(manifest: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 #: the schema, a key of a list-map, or a CEL rule.
 BAD_PLANS: list[tuple[str, Any, str, str]] = [
     (
+        "spec.probeTemplate",
+        {"labels": {"team": "not a label!"}},
+        "spec.probeTemplate.labels.team is 'not a label!': write letters, digits, '-', '_' and '.', such as 'team-a'",
+        "schema",
+    ),
+    (
+        "spec.probeTemplate",
+        {"image": "probe 1"},
+        "spec.probeTemplate.image is 'probe 1': write an image without spaces, such as 'registry.example.com/orrery-probe:1'",
+        "schema",
+    ),
+    (
+        "spec.accelerators.0.resource",
+        "gpu",
+        "spec.accelerators[cpu].resource is 'gpu': write an extended resource with its domain, such as 'nvidia.com/gpu'",
+        "schema",
+    ),
+    (
         "spec.budget.maxProbeCost",
         2.5,
         "spec.budget.maxProbeCost is the float 2.5: write a decimal string such as '2.5' in quotes",

@@ -43,6 +43,20 @@ def test_a_bad_plan_is_refused_with_field_value_and_mend(path: str, value: Any, 
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("spec.probeTemplate", {"labels": {"no label": "x"}}, "spec.probeTemplate.labels.no label"),
+        ("spec.probeTemplate", {"annotations": {"/x": "y"}}, "spec.probeTemplate.annotations./x"),
+        ("spec.accelerators.0.nodeSelector", {"-a": "x"}, "spec.accelerators[cpu].nodeSelector.-a"),
+        ("spec.accelerators.0.tolerations", [{"key": "a b"}], "spec.accelerators[cpu].tolerations[0].key"),
+    ],
+)
+def test_a_key_that_kubernetes_would_refuse_with_the_job_is_refused_before(path: str, value: Any, field: str) -> None:
+    (said,) = refused(changed(PLAN, path, value))
+    assert said.startswith(f"{field} is no key that Kubernetes takes: write at most 63 letters, digits")
+
+
+@pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
         (
