@@ -13,6 +13,7 @@ from orrery.controller.events import Recorder
 from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.observing import OUT_OF_TIME
+from orrery.controller.probe_store import Fenced
 from orrery.controller.probing import Probing
 from orrery.controller.server import JOBS, PODS, PROBES, Conflict, NotFound, ServerError
 from orrery.controller.world import World
@@ -109,7 +110,7 @@ class Case:
             reason="first",
         )
         self.job = JOBS.kind, f"{self.request.name}-1"
-        self.now = BEGUN
+        self.now, self.leads = BEGUN, True
         self.operator()
 
     def operator(self):
@@ -120,7 +121,7 @@ class Case:
         recorder = Recorder(type("Mute", (), {"create": lambda *_: None})())
         settings = JobSettings("probe:1")
         self.probing = Probing(
-            self.server, self.world, settings, Metrics(), recorder, lambda: True, clock=lambda: self.now
+            self.server, self.world, settings, Metrics(), recorder, lambda: self.leads, clock=lambda: self.now
         )
 
     def start(self):
@@ -145,6 +146,26 @@ def test_the_worst_case_is_written_before_the_job_is_made():
         case.start()
     assert case.server.held[PROBES.kind, case.request.name]["status"]["attempts"][0]["reserved"] == "0.6"
     assert case.server.made.count(case.job) == 0
+
+
+def test_without_the_lease_nothing_is_written_started_or_ended():
+    case = Case()
+    case.leads = False
+    with pytest.raises(Fenced, match="the Lease is not held"):
+        case.start()
+    assert case.server.held == {}
+    case.leads = True
+    assert case.start()
+    started(case, RUNS)
+    held, probes = dict(case.server.held), case.world.probes_for("team-a", "support", None)
+    case.leads = False
+    for write in (
+        lambda: case.look(20),
+        lambda: case.probing.interrupt(case.body, probes, {case.request.name: OUT_OF_TIME}),
+    ):
+        with pytest.raises(Fenced):
+            write()
+    assert case.server.held == held
 
 
 @pytest.mark.parametrize("failing", ["create Job", "created Job", "replaced AdaptationProbe"])

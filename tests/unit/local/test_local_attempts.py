@@ -87,6 +87,7 @@ def test_time_is_counted_once_where_probes_overlap_and_not_between_runs():
 
     assert probing_seconds([ran(0, 10), ran(5, 12), ran(100, 110)], now=500) == 22
     assert probing_seconds([ran(0, 10), ran(490, None)], now=500) == 20
+    assert probing_seconds([ran(0, 100), ran(5, 12), ran(20, 30)], now=500) == 100, "a short one within a long one"
 
 
 @settings(max_examples=100, deadline=None)

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.unit
 
 FACTS = Facts(task=World().task_facts)
 WORKLOAD = {"requestsPerDay": 1000, "inputTokens": 100, "outputTokens": 10, "horizonDays": 10}
-PLAN = tiny(models=[model("small") | {"hostedAs": "large"}], workload=WORKLOAD)
+PLAN_MODELS = [model("small") | {"hostedAs": "large"}]
+PLAN = tiny(models=PLAN_MODELS, workload=WORKLOAD)
 
 
 def listed(cpu: str = "0.05", **tokens: str) -> PriceList:
@@ -54,5 +55,17 @@ def test_each_price_moves_what_it_is_paid_for() -> None:
 def test_stored_answers_are_not_scaled_by_the_hour_where_tokens_are_paid() -> None:
     stored = list(rows(listed()).values())
     assert not reprice(PLAN, stored, listed(), listed()).changed
+    with pytest.raises(ValueError, match="one currency, since nothing is converted"):
+        reprice(PLAN, stored, listed(), make_prices("EUR"))
+    few = {"inputPerMillion": "0.0001", "outputPerMillion": "0.0001"}
+    cheap = tiny(
+        models=PLAN_MODELS,
+        workload=WORKLOAD,
+        objective={"goal": "MinimizeCost", "minQuality": "0.01", "confidence": "0.5"},
+    )
+    step = advance(cheap, [], listed(**few), FACTS)
+    assert step.status.recommendation is not None and step.status.recommendation.strategy == "zero-shot"
+    dearer = reprice(cheap, step.rows, listed(**few), listed(cpu="0.50", **few))
+    assert not dearer.changed and dearer.kept_cost == pytest.approx(dearer.cost_before)
     with pytest.raises(NeedsAdvance, match="by the token"):
         reprice(PLAN, stored, listed(), listed(outputPerMillion="9"))
