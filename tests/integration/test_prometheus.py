@@ -58,8 +58,11 @@ def test_promtool_agrees_with_every_rule(tmp_path: Path) -> None:
 
 
 def test_thresholds_are_the_charts_values() -> None:
-    text = yaml.safe_dump(rules(forecastError=0.25, failureShare=0.75, budgetShare=0.5, stalledFor="2h"))
-    assert all(part in text for part in ("prediction_error) > 0.25", "ratio1h > 0.75", "budget > 0.5", "for: 2h"))
+    text = yaml.safe_dump(
+        rules(forecastError=0.25, failureShare=0.75, budgetShare=0.5, stalledFor="2h", waitingFor="3h")
+    )
+    changed = ("prediction_error) > 0.25", "ratio1h > 0.75", "budget > 0.5", "for: 2h", "for: 3h")
+    assert all(part in text for part in changed)
 
 
 def paid(space: Namespace) -> dict[str, float]:

@@ -31,6 +31,13 @@
   for: {{ $rule.stalledFor }}
   expr: orrery_plan_condition{type="Stalled",status="True"} == 1
   summary: {{ "'Plan {{ $labels.namespace }}/{{ $labels.plan }} waits for a person; its Stalled condition says what to mend.'" }}
+- alert: OrreryPlanWaits
+  severity: info
+  for: {{ $rule.waitingFor }}
+  expr: |-
+    max by (namespace, plan) (orrery_plan_probes{state="queued"}) > 0
+    unless on (namespace, plan) max by (namespace, plan) (orrery_plan_probes{state="running"}) > 0
+  summary: {{ "'No probe of plan {{ $labels.namespace }}/{{ $labels.plan }} runs; its Reconciling condition says what they wait for.'" }}
 - alert: OrreryBudgetNearlySpent
   severity: info
   expr: |-
@@ -39,7 +46,8 @@
   summary: {{ "'Plan {{ $labels.namespace }}/{{ $labels.plan }} has {{ $value | humanizePercentage }} of its budget spent or set aside.'" }}
 - alert: OrreryBudgetOverspent
   severity: critical
-  expr: orrery_plan_spent + orrery_plan_reserved > orrery_plan_budget
+  # money is exact in the plans, and here it is floating point: .1 and .2 are more than .3
+  expr: orrery_plan_spent + orrery_plan_reserved > orrery_plan_budget * 1.000000001
   summary: {{ "'Plan {{ $labels.namespace }}/{{ $labels.plan }} is past its budget, which must never be; suspend it and report a bug.'" }}
 - alert: OrreryNamespaceBudgetNearlySpent
   severity: info
