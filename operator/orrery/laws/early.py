@@ -22,13 +22,13 @@ from orrery.laws.observations import check_curves
 from orrery.laws.posterior import Array, Link, Posterior
 
 # Ridge of the regression, as pseudo-observations around "the next loss moves one to one with this one, whatever the
-# size": the one to three runs that reach a rung first cannot tell what a parameter is worth. From 1 to 10 pseudo-
-# observations nothing changes; with a tenth of one, more money ranked worse (docs/benchmarks/early_pick.md).
+# size": the one to three runs that reach a rung first cannot tell what a parameter is worth. Halved or doubled, nothing
+# changes; with a tenth of a pseudo-observation, more money ranked worse (docs/benchmarks/early_pick.md).
 _PER_LOSS, _PER_PARAMETERS = 1e-2, 3.0
 _LEAST_SD = 0.01
 #: Share of its last fall that a run still gains on the others. Measured PEFT runs fall .1 to .25 of it at the next
-#: checkpoint; more than the low end of that prefers fast runs to good ones.
-MOMENTUM = 0.1
+#: checkpoint, but as much as that prefers fast runs to good ones: half of the least is safe to halve and to double.
+MOMENTUM = 0.05
 
 
 def forecast(losses: ArrayLike, *, parameters: ArrayLike | None = None) -> Posterior:
