@@ -96,7 +96,7 @@ class Probing(Observing):
         """Reserve, then start; False when another plan was quicker with the same probe."""
         self.fence()
         probe = self._ensure(plan, body, request)
-        if len(probe.status.attempts) != number - 1:
+        if probe.tries != number - 1:
             return False
         accelerator = next(a for a in plan.spec.accelerators if a.name == request.spec.accelerator)
         reserved = Attempt(
@@ -110,7 +110,7 @@ class Probing(Observing):
             reserved_at=at.get(job_name(probe.name, number)) or ended.timestamp(self.clock()),
         )
         after = probe.status.model_copy(
-            update={"phase": "Pending", "attempts": [*probe.status.attempts, reserved], "reason": None, "message": None}
+            update={"phase": "Pending", "attempts": [*probe.worth_keeping(), reserved], "reason": None, "message": None}
         )
         job = plan.metadata.namespace, reserved.job_name
         self.unmade[job] = plan.metadata.name  # before it is written: the answer may be lost, and the reservation not

@@ -201,7 +201,7 @@ class Reconciler:
         self.metrics.prices(prices)
         self._decided.pop(key, None)
         lost = self.world.lost(key)
-        attempts = {p.name: len(p.status.attempts) for p in self._probes(plan)}
+        attempts = {p.name: p.tries for p in self._probes(plan)}
         of = self._inputs(plan, body, priced)
         step = self._advance(plan, body, prices)
         admitted = admit(self.budgets, plan, prices.spec.currency, step, attempts)

@@ -14,6 +14,7 @@ from orrery.api.models import Model
 from orrery.api.plan import AdaptationPlan, PlanSpec
 from orrery.api.probe import (
     AdaptationProbe,
+    Attempt,
     Fidelity,
     ProbeSpec,
     ProbeStatus,
@@ -65,6 +66,16 @@ class Probe:
     def is_open(self) -> bool:
         """Whether its last attempt has not ended."""
         return bool(self.status.attempts) and self.status.attempts[-1].cost is None
+
+    @property
+    def tries(self) -> int:
+        """How many attempts there were, those included whose nothing is remembered."""
+        return self.status.attempts[-1].number if self.status.attempts else 0
+
+    def worth_keeping(self) -> list[Attempt]:
+        """The attempts without those before the last of which nothing ran, for nobody's fault: a status has room for so many."""
+        kept = self.status.attempts
+        return [a for a in kept if a is kept[-1] or a.cost != 0 or a.reason not in ("NotStarted", "Interrupted")]
 
     @property
     def payers(self) -> frozenset[str]:

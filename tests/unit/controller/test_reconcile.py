@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ from orrery.controller.jobs import ATTEMPT_LABEL, PROBE_LABEL, JobSettings
 from orrery.controller.metrics import Metrics
 from orrery.controller.probing import Probing
 from orrery.controller.reconcile import Reconciler
-from orrery.controller.server import CONFIG_MAPS, JOBS, PLANS, PRICE_LISTS, PROBES, Conflict, Object
+from orrery.controller.server import CONFIG_MAPS, JOBS, PLANS, PRICE_LISTS, PROBES, Conflict, Object, Refused
 from orrery.controller.world import World
 from tests.unit.controller import factory
 from tests.unit.controller.bodies import report
@@ -389,3 +390,31 @@ def test_a_condition_that_somebody_else_wrote_meanwhile_is_not_lost() -> None:
     found = {c["type"]: c for c in told(cluster)["conditions"]}
     assert found["Approved"].items() >= theirs.items() and found["Ready"]["status"] in ("True", "False")
     assert len(found) == len(told(cluster)["conditions"]) == 8
+
+
+def test_a_job_that_was_refused_for_a_day_starts_once_it_is_not() -> None:
+    """Every 90 s its reservation is given back and made anew: that must not use up what a status has room for."""
+    cluster = Cluster()
+    create, refused = cluster.server.create, 0
+
+    def quota(resource: Any, body: Object) -> Object:
+        nonlocal refused
+        if resource is JOBS:
+            refused += 1
+            raise Refused(403, "exceeded quota: count/jobs.batch")
+        return dict(create(resource, body))
+
+    cluster.server.create = quota
+    cluster.apply(probing=ONE)
+    for _ in range(40):
+        with contextlib.suppress(Refused):
+            cluster.look(seconds=100)
+    assert refused >= 20 and cluster.ready() == ("False", "WriteRefused")
+    (probe,) = (cluster.world.probe(key) for key in cluster.world.keys(PROBES))
+    assert probe is not None and len(probe.status.attempts) <= 2 and probe.tries >= 20
+    cluster.server.create = create
+    cluster.look(seconds=100)
+    cluster.look()
+    (job,) = cluster.jobs()
+    assert job.startswith(f"{probe.name}-") and int(job.rpartition("-")[2]) >= 20
+    assert told(cluster)["spend"]["cost"] == "0"
