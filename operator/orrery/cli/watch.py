@@ -50,8 +50,8 @@ def watch(
 
     Ends when every plan that is watched is settled; Ctrl-C ends it before. Measures nothing and writes nothing.
 
-    Exit codes as of run: 0 answered (or ended by Ctrl-C), 1 nothing meets the objective, 2 bad input or a stalled plan, 3
-    suspended.
+    Exit codes as of run: 0 answered (or ended by Ctrl-C, or --once), 1 nothing meets the objective, 2 bad input or a
+    stalled plan, 3 suspended.
     """
     in_cluster = namespace is not None or everywhere or (context.find_root().obj or {}).get("cluster", False)
     if in_cluster:
