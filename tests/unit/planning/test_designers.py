@@ -308,6 +308,25 @@ def test_the_price_of_a_probe_counts() -> None:
     assert all(t.fidelity.training_examples < 400 for t in start[0].spec.trials)
 
 
+@pytest.mark.parametrize("parallelism", [1, 2, 3])
+def test_as_many_probes_start_as_may_run_each_on_a_model_of_its_own(parallelism: int) -> None:
+    models = [model(name) for name in ("one", "two", "three")]
+    start = advance(
+        make_plan(**(LADDER | {"models": models}), probing={"parallelism": parallelism}), [], PRICES, FACTS
+    ).start
+    assert len({r.spec.model.name for r in start}) == len(start) == parallelism
+
+
+def test_a_model_that_the_budget_does_not_reserve_for_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dear model would be asked first if price were nothing; its worst case does not fit, so another is asked."""
+    monkeypatch.setattr(_Search, "_rate", lambda self, o, load: o.worth.points * (1e3 if o.model == "dear" else 1.0))
+    models = [model("dear", parameters=20 * 134_515_008), model("cheap")]
+    poor = LADDER | {"models": models, "budget": {"maxProbeCost": "0.01"}}
+    assert [r.spec.model.name for r in advance(make_plan(**poor), [], PRICES, FACTS).start] == ["cheap"]
+    rich = LADDER | {"models": models}
+    assert next(r.spec.model.name for r in advance(make_plan(**rich), [], PRICES, FACTS).start) == "dear"
+
+
 class Family(World):
     """Items have a difficulty of their own: who is better solves what the others solve, and more."""
 
