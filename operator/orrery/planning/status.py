@@ -65,7 +65,11 @@ class Verdict:
 
 
 def number(value: float, digits: int = 6) -> Decimal:
-    """A forecast as a decimal of ``digits`` significant digits: the same bytes on every machine, no false precision."""
+    """A forecast as a decimal of ``digits`` significant digits: the same bytes on every machine, no false precision.
+
+    >>> number(1 / 3), number(0.1 + 0.2, 4), number(1e-13 / 3)
+    (Decimal('0.333333'), Decimal('0.3'), Decimal('0E-12'))
+    """
     if not np.isfinite(value):
         raise ValueError(f"a forecast is {value}: nothing of it may be written down")
     rounded = Decimal(f"{value:.{digits}g}")

@@ -90,6 +90,7 @@ def test_samples_of_lengths_are_pooled_by_their_answers():
     assert both is not None and both.mean == 17.5 and both.quantiles[-1] == pytest.approx(26.25)
     assert both.error > 10  # they disagree, and that is told
     assert pool([]) is None and AnswerLengths(0, 0, (0, 0, 0, 0, 0)).tail_ratio == 1
+    assert AnswerLengths(10, 1, (1, 2, 3, 4, 5)).tail_ratio == 1, "the longest are not shorter than the mean"
 
 
 def test_a_batch_shares_the_reading_of_the_weights_and_nobody_answers_sooner():

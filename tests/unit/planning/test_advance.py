@@ -59,6 +59,8 @@ def test_a_run_ends_with_an_answer_that_is_near_the_best() -> None:
     assert all(a.rejected_because for a in run.last.status.alternatives)
     assert sum(r.status == "Recommended" for r in run.last.rows) == 1
     assert len({r.candidate for r in run.last.rows}) == len(run.last.rows) == 1 + 4 + 2
+    assert spend.exhaustive_cost is not None and spend.saved_percent is not None
+    assert float(spend.saved_percent) == pytest.approx(100 * (1 - float(spend.cost / spend.exhaustive_cost)), abs=0.5)
 
 
 def test_the_same_inputs_give_the_same_bytes_in_any_order() -> None:
