@@ -73,8 +73,8 @@ class _Assembled:
     wider: Mapping[int, tuple[NDArray[np.intp], Array]]
 
 
-def _direct(trial: Trial) -> bool:
-    return trial.fidelity.method is Method.DIRECT
+def _trains(trial: Trial) -> bool:
+    return trial.fidelity.method is Method.DIRECT and trial.fidelity.training_examples > 0
 
 
 @dataclass(frozen=True)
@@ -303,15 +303,14 @@ class _Search:
         """
         scene = self.scene
         for g, group in enumerate(scene.space.groups):
-            view = scene.groups.build(g, self._believed.of(group.model.name))
-            trained = [e for e in view.evidence if e.trial.fidelity.training_examples and _direct(e.trial)]
-            mine = [o for o in options if o.model == group.model.name and _direct(o.option.trial)]
-            mine = [o for o in mine if o.option.trial.fidelity.training_examples]
-            if len(trained) != 1 or not mine or not isinstance(group.plugin, FineTuning):
+            name, imagined = group.model.name, self._believed.of(group.model.name)
+            trained = [e.trial for e in (*scene.known.evidence.get(name, ()), *imagined) if _trains(e.trial)]
+            if len(trained) != 1 or not isinstance(group.plugin, FineTuning):
                 continue
-            most = SECOND_LOOK * trained[0].trial.fidelity.training_examples
-            near = [o for o in mine if o.option.trial.fidelity.training_examples <= most]
-            if near and group.plugin.doubt(view) >= DOUBT:
+            most = SECOND_LOOK * trained[0].fidelity.training_examples
+            near = [o for o in options if o.model == name and _trains(o.option.trial)]
+            near = [o for o in near if o.option.trial.fidelity.training_examples <= most]
+            if near and group.plugin.doubt(scene.groups.build(g, imagined)) >= DOUBT:
                 return max(near, key=lambda o: (self._rate(o, load=True), o.option.trial.name))
         return None
 
