@@ -132,6 +132,7 @@ def test_every_rule_over_several_fields_is_told_at_once() -> None:
         ("spec.strategies.0.grid", [{"name": "rank", "values": [["8"]]}], "is ['8']: write a string in quotes or a"),
         ("metadata.labels", {1: "x"}, "has the key 1: write keys as strings, in quotes"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_a_value_beyond_its_bounds_is_told_with_the_bound(path: str, value: Any, expected: str) -> None:
     (told,) = refused(changed(PLAN, path, value))
