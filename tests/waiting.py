@@ -16,15 +16,16 @@ def until(
 ) -> Any:
     """The first true value of ``check``; fails the test, with the last value, when there is none in time.
 
-    ``seconds`` are those of an idle machine; ``patience=1`` where the time itself is what is tested.
+    ``seconds`` are those of an idle machine; ``patience=1`` where the time itself is what is tested. Looks every ``every``
+    seconds, and less often the longer it lasts: to look costs what is waited for some of its time.
     """
     seconds *= patience
-    deadline, value = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
+    began, value = time.monotonic(), None
+    while (waited := time.monotonic() - began) < seconds:
         value = check()
         if value:
             return value
-        time.sleep(every)
+        time.sleep(max(every, min(0.4, waited / 20)))
     raise AssertionError(f"not true within {seconds} s: {what or check}; the last was {value!r}")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.watch import Watch
 
 from tests.cluster import Cluster
 from tests.integration.operators import GROUP, VERSION, Namespace, Operator, conditions, kstatus, plan
@@ -42,30 +42,60 @@ def told(space: Namespace, name: str = "month") -> dict[str, Any]:
 
 def committed(space: Namespace) -> Decimal:
     """What all attempts of the namespace cost, or may still cost."""
-    attempts = [a for p in space.probes() for a in (p.get("status") or {}).get("attempts") or []]
+    return sum((_of_probe(p) for p in space.probes()), Decimal(0))
+
+
+def _of_probe(probe: dict[str, Any]) -> Decimal:
+    attempts = (probe.get("status") or {}).get("attempts") or []
     return sum((Decimal(a.get("cost", a["reserved"])) for a in attempts), Decimal(0))
 
 
-@contextmanager
-def sampled(space: Namespace) -> Iterator[list[tuple[Decimal, Decimal]]]:
-    """What was committed, by the probes and by the budget's own account, as often as it can be asked."""
-    seen: list[tuple[Decimal, Decimal]] = []
-    over = threading.Event()
+def _of_budget(budget: dict[str, Any]) -> Decimal:
+    status = budget.get("status") or {}
+    return Decimal(status.get("spent", "0")) + Decimal(status.get("reserved", "0"))
 
-    def look() -> None:
-        while not over.is_set():
-            status = told(space)
-            account = Decimal(status.get("spent", "0")) + Decimal(status.get("reserved", "0"))
-            seen.append((committed(space), account))
-            time.sleep(0.05)
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        thread.join()
+class Commitments:
+    """What was committed after every single change that the server took, by the probes and by the budget's own account.
+
+    By watches, which miss no state however short: a thread that lists as fast as it can sees less of them, and costs more
+    than all else on the server.
+    """
+
+    def __init__(self, space: Namespace) -> None:
+        self.space = space
+        self.probes: list[Decimal] = [Decimal(0)]
+        self.accounts: list[Decimal] = [Decimal(0)]
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._follow, args=("adaptationprobes", _of_probe, self.probes)),
+            threading.Thread(target=self._follow, args=("adaptationbudgets", _of_budget, self.accounts)),
+        ]
+
+    def __enter__(self) -> Commitments:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Once both have seen what there is now."""
+        try:
+            until(lambda: self.probes[-1] == committed(self.space), 20)
+            until(lambda: self.accounts[-1] == _of_budget({"status": told(self.space)}), 20)
+        finally:
+            self._over.set()
+            for thread in self._threads:
+                thread.join()
+
+    def _follow(self, plural: str, amount: Callable[[dict[str, Any]], Decimal], seen: list[Decimal]) -> None:
+        lists = self.space.custom.list_namespaced_custom_object
+        held: dict[str, Decimal] = {}
+        where, version = (GROUP, VERSION, self.space.namespace, plural), None
+        while not self._over.is_set():
+            for event in Watch().stream(lists, *where, resource_version=version, timeout_seconds=2):
+                found, version = event["object"], event["object"]["metadata"]["resourceVersion"]
+                held[found["metadata"]["name"]] = Decimal(0) if event["type"] == "DELETED" else amount(found)
+                seen.append(sum(held.values(), Decimal(0)))
 
 
 def waits(found: dict[str, Any], reason: str) -> bool:
@@ -79,17 +109,15 @@ def test_plans_at_once_share_a_cap_and_go_on_when_it_is_raised(operator: Operato
     budget(space, maxProbeCost="0.04")
     until(lambda: told(space).get("observedGeneration") == 1, 20)
     names = [f"plan-{i}" for i in range(6)]
-    with sampled(space) as seen:
+    with Commitments(space) as seen:
         for i, name in enumerate(names):
             other = {"dataset": {"source": {"huggingFace": {"repo": "sim/data", "revision": f"r{i}"}}}}
             space.apply(plan(name, prices="budgets", models=("sleep-1", "sleep-1"), task=other))
         # what ends costs a hundredth of what it reserved, so all of them get their turn
         for name in names:
             space.answered(name, 180)
-    assert max(probes for probes, _ in seen) <= Decimal("0.04") and max(account for _, account in seen) <= Decimal(
-        "0.04"
-    )
-    assert max(account for _, account in seen) >= Decimal("0.024"), "they did run beside each other"
+    assert max(seen.probes) <= Decimal("0.04") and max(seen.accounts) <= Decimal("0.04")
+    assert max(seen.accounts) >= Decimal("0.024"), "they did run beside each other"
     spent = sum(Decimal(space.plan(name)["status"]["spend"]["cost"]) for name in names)
     settled = until(lambda: (s := told(space)).get("reserved") == "0" and s, 20)
     assert (Decimal(settled["spent"]) == spent == committed(space) and "holds" not in settled) or settled["holds"] == []
@@ -166,7 +194,7 @@ def test_an_operator_that_is_killed_over_and_over_keeps_the_account(
     budget(space, maxProbeCost="0.04")
     own = {"ORRERY_OWN_NAMESPACE": space.namespace, "ORRERY_NAMESPACE": space.namespace, "ORRERY_LEASE_SECONDS": "3"}
     running = Operator(simulating.kubeconfig, tmp_path, void_seconds=20, **own)
-    with sampled(space) as seen:
+    with Commitments(space) as seen:
         for i in range(4):
             other = {"dataset": {"source": {"huggingFace": {"repo": "sim/data", "revision": f"k{i}"}}}}
             space.apply(plan(f"plan-{i}", prices="budgets", models=("sleep-1", "sleep-1"), task=other))
@@ -178,7 +206,5 @@ def test_an_operator_that_is_killed_over_and_over_keeps_the_account(
             for i in range(4):
                 space.answered(f"plan-{i}", 240)
             until(lambda: told(space).get("reserved") == "0", 120)
-    assert max(probes for probes, _ in seen) <= Decimal("0.04") and max(account for _, account in seen) <= Decimal(
-        "0.04"
-    )
+    assert max(seen.probes) <= Decimal("0.04") and max(seen.accounts) <= Decimal("0.04")
     assert Decimal(told(space)["spent"]) >= committed(space)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes import client
+from kubernetes import client, config
 
 from orrery.api import yamltext
 from orrery.api.base import GROUP, VERSION
@@ -27,9 +27,14 @@ pytestmark = pytest.mark.integration
 CRDS = Path(__file__).parents[2] / "crds"
 
 
+@pytest.fixture(scope="module")
+def defined(api_server: Cluster | ExternalCluster) -> None:
+    with config.new_client_from_config(str(api_server.kubeconfig)) as api_client:
+        install_crds(api_client, CRDS)
+
+
 @pytest.fixture
-def objects(api_server: Cluster | ExternalCluster, kubernetes: client.ApiClient) -> client.CustomObjectsApi:
-    install_crds(kubernetes, CRDS)
+def objects(defined: None, kubernetes: client.ApiClient) -> client.CustomObjectsApi:
     return client.CustomObjectsApi(kubernetes)
 
 
@@ -46,7 +51,7 @@ def kubectl(server: Cluster | ExternalCluster, *arguments: str, stdin: str = "")
 
     def answer() -> subprocess.CompletedProcess[str] | None:
         told = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-        unknown = ("the server doesn't have a resource type", "no matches for kind")
+        unknown = ("the server doesn't have a resource type", "no matches for kind", "couldn't find resource for")
         return None if any(words in told.stderr for words in unknown) else told
 
     told: subprocess.CompletedProcess[str] = until(answer, 60, every=0.5, what=" ".join(arguments))
