@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+_DECIMAL_COMMA = re.compile(r"^\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*$")
 
 
 class InputError(ValueError):
@@ -16,14 +19,21 @@ class InputError(ValueError):
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Column names and rows, both stripped; a byte order mark and lines that begin with ``#`` are skipped.
 
+    Fields lie between commas, semicolons or tabs, whichever the first line has most of; between semicolons a number may
+    have a decimal comma.
+
     Raises:
         InputError: there is no such file, or it is no text.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        table = list(csv.reader((x for x in lines if x.strip() and not x.startswith("#")), skipinitialspace=True))
+        text = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = [x for x in text if x.strip(" ,;\t") and not x.startswith("#")]
+        mark = max(",;\t", key=lines[0].count) if lines else ","
+        table = list(csv.reader(lines, delimiter=mark, skipinitialspace=mark != "\t"))
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise InputError(f"{path} cannot be read as a csv in UTF-8: {problem}") from None
+    if mark == ";":
+        table = [[_DECIMAL_COMMA.sub(r"\1.\2", v) for v in row] for row in table]
     columns = [name.strip() for name in table[0]] if table else []
     rows = [{c: v.strip() for c, v in zip(columns, row, strict=False)} for row in table[1:]]
     return columns, [{c: row.get(c, "") for c in columns} for row in rows]

@@ -94,6 +94,18 @@ def test_a_column_that_only_some_need_may_be_absent(tmp_path: Path, column: str)
     assert ("size.pearcorr" in found) == (column != "size")
 
 
+@pytest.mark.parametrize(("mark", "decimal"), [(";", "."), (";", ","), ("\t", ".")])
+def test_other_marks_between_fields_and_decimal_commas(tmp_path: Path, mark: str, decimal: str) -> None:
+    table = planted(4)
+    plain = read_task(write(tmp_path / "plain.csv", table))
+    other = [table[0], *([v if i == 0 else v.replace(".", decimal) for i, v in enumerate(row)] for row in table[1:])]
+    path = tmp_path / "t.csv"
+    path.write_bytes("\r\n".join([*(mark.join(row) for row in other), mark * 3, ""]).encode("utf-8-sig"))
+    found = read_task(path)
+    assert np.array_equal(found.losses, plain.losses) and np.array_equal(found.sizes, plain.sizes)
+    assert found.models == plain.models and np.array_equal(found.parameters, plain.parameters)
+
+
 def test_budgets_below_the_smallest_size_are_skipped_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
