@@ -259,7 +259,11 @@ class Probing(ApiModel):
         description="Forecaster of fine-tuning: Ensemble, or one learning-curve law, such as Pooled, RectifiedLaw, PowerLaw, "
         "NTKRectified, AcceptThenStop, LastTwoPoints or another installed one.",
     )
-    designer: CamelWord = Field("ExpectedValue", description="How the next probe is chosen.")
+    designer: CamelWord = Field(
+        "ExpectedValue",
+        description="How the next probe is chosen: ExpectedValue, SuccessiveHalving, ASHA, EarlyLoss, AcceptThenStop, Uniform, "
+        "Random or another installed one.",
+    )
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
