@@ -35,6 +35,9 @@ def describe(error: Exception) -> tuple[Exit, list[str]]:
         return Exit.BAD_INPUT, list(error.sentences)
     if isinstance(error, (ProbeError, PriceMissing, StateError)):
         return Exit.BAD_INPUT, [str(error)]
+    if isinstance(error, UnicodeEncodeError):
+        what = ascii(error.object[error.start : error.end])
+        return Exit.BAD_INPUT, [f"{what} cannot be written in the encoding {error.encoding}: set LC_ALL=C.UTF-8"]
     if isinstance(error, OSError) and error.filename is not None:
         return Exit.BAD_INPUT, [_path(error)]
     if isinstance(error, OSError) and error.strerror is not None:

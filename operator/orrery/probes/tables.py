@@ -107,7 +107,9 @@ def _csv(file: Any, path: Path, delimiter: str) -> Iterator[Row]:
             yield row
     except csv.Error as error:
         raise DataError(
-            "UnreadableFile", f"line {reader.line_num} of '{path.name}' is not valid CSV: {error}"
+            "UnreadableFile",
+            f"line {reader.reader.line_num} of '{path.name}' is not valid CSV ({error}): close its quotes, and double "
+            "those within a field",
         ) from error
 
 
@@ -122,5 +124,8 @@ def _parquet(path: Path) -> list[Row]:
     try:
         rows: list[Row] = parquet.read_table(path).to_pylist()
     except ArrowException as error:
-        raise DataError("UnreadableFile", f"'{path.name}' is not valid parquet: {error}") from error
+        said = str(error).splitlines()[0]
+        raise DataError(
+            "UnreadableFile", f"'{path.name}' is not valid parquet ({said}): write it anew, or use .jsonl or .csv"
+        ) from error
     return rows

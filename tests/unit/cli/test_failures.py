@@ -26,3 +26,12 @@ def test_a_name_that_our_own_module_lacks_is_a_fault_and_no_missing_package() ->
 def test_a_path_that_cannot_be_used_is_told_with_what_to_give(error: OSError, sentence: str) -> None:
     code, (said,) = describe(error)
     assert code is Exit.BAD_INPUT and said.startswith(sentence)
+
+
+def test_a_name_that_the_locale_cannot_write_is_told_with_the_locale_that_can() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "tickets-é.jsonl".encode("ascii")
+    assert describe(caught.value) == (
+        Exit.BAD_INPUT,
+        ["'\\xe9' cannot be written in the encoding ascii: set LC_ALL=C.UTF-8"],
+    )
