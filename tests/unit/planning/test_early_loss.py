@@ -71,6 +71,8 @@ def test_everyone_is_begun_and_the_best_ninth_is_trained() -> None:
     early = [t for _, t, _ in trials(done.records) if t.fidelity.method is Method.EARLY]
     assert len(early) == 18 and {t.fidelity.schedule_percent for t in early} == {PERCENT}
     assert {t.fidelity.training_examples for t in early} == {400}, "the schedule is that of the whole training"
+    begun = [r for r in done.records if any(t.fidelity.method is Method.EARLY for t in r.spec.trials)]
+    assert len(begun) == 2, "all are wanted, and a probe reports sixteen"
     truth = sorted((world.quality("small", t) for t in early), reverse=True)
     assert len(whole(done.records)) == 18 // PROMOTED
     assert all(world.quality("small", t) >= truth[3] for t in whole(done.records))

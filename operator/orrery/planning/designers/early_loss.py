@@ -45,6 +45,7 @@ class EarlyLoss:
             [*first, *whole],
             "the first steps of every training, then the whole of those that are ahead",
             "the configurations whose train loss was ahead early were measured in full",
+            all_of_them=True,
         )
 
 

@@ -145,11 +145,16 @@ def full_size(view: Group, i: int) -> int:
     return max(1, share * total // 100)
 
 
-def start(scene: Scene, purse: Purse, wanted: Iterable[Rung], why: str, settled: str) -> Design:
+def start(
+    scene: Scene, purse: Purse, wanted: Iterable[Rung], why: str, settled: str, *, all_of_them: bool = False
+) -> Design:
     """Probes for the wanted rungs, in their order: one load a model, further rungs of the model in the same probe.
 
-    A model that is being probed waits for its results. While nobody knows the data, what trains nothing goes first.
+    A model that is being probed waits for its results. While nobody knows the data, what trains nothing goes first. A probe takes
+    further rungs for four loads' time, since first results may say that the rest is not wanted; where all of them are whatever comes
+    (``all_of_them``), for half of what its deadline may be.
     """
+    half = scene.spec.probing.deadline_seconds / 2
     asked = list({(r.option.model, r.option.trial.name): r for r in wanted}.values())  # arms share their cheap rungs
     if scene.known.task_facts is None and any(not r.examples for r in asked):
         asked = [r for r in asked if not r.examples]
@@ -164,7 +169,8 @@ def start(scene: Scene, purse: Purse, wanted: Iterable[Rung], why: str, settled:
         for rung in asked:
             o = rung.option
             same = o.model == batch.model and o.accelerator == batch.accelerator
-            if same and (not batch.options or o.seconds <= batch.spare) and not batch.add(o):
+            spare = half - batch.seconds if all_of_them else batch.spare
+            if same and (not batch.options or o.seconds <= spare) and not batch.add(o):
                 break
         if not batch.options:
             least = batch.least(first.option)
