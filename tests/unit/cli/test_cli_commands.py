@@ -247,6 +247,18 @@ def test_a_label_that_training_never_shows_is_refused(work, orrery):
     assert code == 2 and "unheard-of" in out
 
 
+def test_local_paths_start_where_the_plan_is(work, orrery):
+    (work / "plans").mkdir()
+    shutil.move(work / "tickets.jsonl", work / "plans" / "tickets.jsonl")
+    plan = write(work / "plans" / "plan.yaml", PLAN)
+    for files in ((plan, write(work / "prices.yaml", PRICES)), (work / "prices.yaml", plan)):
+        code, out, _ = orrery("validate", *files)
+        assert code == 0 and "2 labels" in out
+    shutil.move(work / "plans" / "tickets.jsonl", work / "tickets.jsonl")
+    code, out, _ = orrery("validate", plan)
+    assert code == 2 and f"{work}/plans/tickets.jsonl" in out
+
+
 def test_one_broken_file_hides_nothing_of_the_others(work, orrery):
     good = write(work / "good.yaml", PLAN, PRICES)
     (work / "broken.yaml").write_text("{")

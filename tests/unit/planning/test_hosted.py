@@ -57,6 +57,8 @@ def test_stored_answers_are_not_scaled_by_the_hour_where_tokens_are_paid() -> No
     assert not reprice(PLAN, stored, listed(), listed()).changed
     with pytest.raises(ValueError, match="one currency, since nothing is converted"):
         reprice(PLAN, stored, listed(), make_prices("EUR"))
+    with pytest.raises(NeedsAdvance, match="the old price of cpu is zero"):
+        reprice(PLAN, stored, listed(cpu="0"), listed())
     few = {"inputPerMillion": "0.0001", "outputPerMillion": "0.0001"}
     cheap = tiny(
         models=PLAN_MODELS,
