@@ -45,7 +45,7 @@ from orrery.controller.world import World
 log = logging.getLogger(__name__)
 
 #: New objects after which those among them that only hold each other are looked for; there are few such.
-_GARBAGE = 10_000
+_GARBAGE = 50_000
 
 
 def build(settings: Settings) -> Operator:

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 MANAGED = "app.kubernetes.io/managed-by=orrery"
 #: Filtered by the server: a cluster's other Jobs and Pods never reach us. Probes are ours whatever their labels say.
 MIRRORED: dict[Resource, str | None] = {PROBES: None, JOBS: MANAGED, PODS: MANAGED}
-_PAUSE_SECONDS = 1.0
+#: After a watch that told nothing; twice as long after each further one.
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 8.0
 
 
 @dataclass
@@ -40,7 +41,9 @@ class Mirror:
 
     def run(self) -> None:
         """Never raises: whatever the server answers, it is asked again."""
+        pause = self.pause
         while not self.stopped.is_set():
+            before = self._version
             try:
                 self.turn()
                 continue
@@ -52,7 +55,8 @@ class Mirror:
             except Exception:
                 log.exception("the watch of %s ended and goes on", self.resource.plural)
                 self._version = None
-            self.stopped.wait(self.pause)
+            pause = self.pause if self._version not in (before, None) else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            self.stopped.wait(pause)
 
     def turn(self) -> None:
         """One watch, until the server ends it; before it a list, if it is not known where to begin."""

@@ -71,10 +71,11 @@ class Probing(Observing):
         """
         at = reserved_at or {}
         told: list[tuple[ProbeRequest, int]] = []
+        around = environments(plan.spec, self.jobs)
 
         def start(request: ProbeRequest) -> bool:
             number = attempts.get(request.name, 0) + 1
-            if not self._start(plan, body, prices, request, number, at):
+            if not self._start(plan, body, prices, request, number, at, around):
                 return False
             told.append((request, number))
             return True
@@ -92,6 +93,7 @@ class Probing(Observing):
         request: ProbeRequest,
         number: int,
         at: Mapping[str, str],
+        around: Mapping[str, str],
     ) -> bool:
         """Reserve, then start; False when another plan was quicker with the same probe."""
         self.fence()
@@ -105,7 +107,7 @@ class Probing(Observing):
             phase="Reserved",
             reserved=request.reservation,
             paid_by=plan.metadata.name,
-            environment=environments(plan.spec, self.jobs)[accelerator.name],
+            environment=around[accelerator.name],
             price_per_hour=Prices(prices).per_hour(accelerator),
             reserved_at=at.get(job_name(probe.name, number)) or ended.timestamp(self.clock()),
         )

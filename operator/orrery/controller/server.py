@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from kubernetes import client, config
 from urllib3 import Timeout
@@ -108,7 +108,9 @@ class Server:
         timeout: tuple[float, float] = TIMEOUT,
     ) -> None:
         self._client = api_client
-        self._host = api_client.configuration.host
+        host = api_client.configuration.host
+        self._pool = api_client.rest_client.pool_manager.connection_from_url(host)
+        self._prefix = urlsplit(host).path.rstrip("/")
         self._timeout = Timeout(connect=timeout[0], read=timeout[1])
         self._who: dict[str, str] = {}
         self._renew = 0.0
@@ -306,13 +308,12 @@ class Server:
         whole: bool = False,
     ) -> Any:
         """A response, read to its end if ``whole``."""
-        address = f"{self._host}{url}?{urlencode(query)}" if query else f"{self._host}{url}"
         try:
             # The client's own way leads through its models and the environment's proxies at every request, and costs as much
             # again as the request.
-            return self._client.rest_client.pool_manager.urlopen(
+            return self._pool.urlopen(
                 method,
-                address,
+                f"{self._prefix}{url}?{urlencode(query)}" if query else f"{self._prefix}{url}",
                 body=None if body is None else wire.dumps(body),
                 headers=headers | self._authorization(),
                 timeout=timeout,

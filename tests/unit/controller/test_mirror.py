@@ -86,6 +86,16 @@ def test_what_a_connection_that_broke_has_told_is_not_asked_for_again() -> None:
     assert [line.split(" from ")[-1][0] for line in asked[1:]] == ["1", "4", "4", "4", "4"] and len(asked) == 6
 
 
+def test_a_server_that_is_away_is_asked_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Scripted(
+        [("1", [])], [[ServerError(0, "refused")]] * 6 + [[event("ADDED", "a", 2), ServerError(0, "reset")]]
+    )
+    waits: list[float] = []
+    monkeypatch.setattr(server.stopped, "wait", waits.append)
+    Mirror(server, World(), PODS, None, lambda *_: None, 240, server.stopped).run()  # type: ignore[arg-type]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 0.5]
+
+
 def test_who_has_fallen_behind_lists_again_and_tells_what_is_gone() -> None:
     world = World()
     for name in ("stays", "gone"):
