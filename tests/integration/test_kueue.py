@@ -13,6 +13,7 @@ import pytest
 from kubernetes import client, config
 
 from orrery.api.probe import AdaptationProbe, ProbeSpec, probe_name
+from orrery.controller import observing
 from orrery.controller.attempts import timestamp
 from orrery.controller.events import Recorder
 from orrery.controller.jobs import JobSettings
@@ -121,8 +122,9 @@ class Case:
 
 
 def test_what_kueue_says_is_why_a_probe_waits(
-    simulating: Cluster, space: Namespace, workloads: client.CustomObjectsApi
+    simulating: Cluster, space: Namespace, workloads: client.CustomObjectsApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(observing, "LOOK_SECONDS", 0.0)
     where = (GROUP, VERSION, space.namespace, "workloads")
     with config.new_client_from_config(str(chart_account(simulating))) as limited:
         case = Case(space, limited)

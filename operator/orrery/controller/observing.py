@@ -27,6 +27,8 @@ from orrery.planning.reports import agreed, merge
 PENDING_SECONDS = 3.0
 #: How often one looks again.
 LOOK_SECONDS = 15.0
+#: Of so many Jobs that do not begin it is remembered why.
+_REMEMBERED = 10_000
 
 #: Why a plan ends attempts that it pays for before their time.
 OUT_OF_TIME = "the plan's time was over"
@@ -68,6 +70,9 @@ class _ToldNow:
 @dataclass(frozen=True)
 class Observing(ProbeStore):
     """Brings the attempts of probes up to date with the cluster."""
+
+    #: What was said last of Jobs and Pods that do not begin, and when, by uid.
+    said: dict[str, tuple[datetime, Why | None]] = field(default_factory=dict)
 
     def observe(self, plan: Object, probes: Iterable[Probe], early: Mapping[str, str] | None = None) -> float | None:
         """Bring attempts in flight up to date with their Jobs; seconds until one wants to be looked at again.
@@ -224,12 +229,19 @@ class Observing(ProbeStore):
 
     def _why_waiting(self, job: Object, pods: Sequence[Object]) -> Why | None:
         """What keeps an unfinished Job from running; None when it runs, when its Pod says so itself, or when nobody does."""
-        if (job.get("spec") or {}).get("suspend"):
-            return held_by_its_queue(self.server, job)
+        held = bool((job.get("spec") or {}).get("suspend"))
         unseen = not pods and (job.get("status") or {}).get("active")
-        if unseen or _begun(pods) or ended.why_pending(pods) is not None:
+        if not held and (unseen or _begun(pods) or ended.why_pending(pods) is not None):
             return None
-        return told_by_events(self.server, job, pods)
+        # however often the plan is woken by its other probes, nobody is asked about this one more often than it would be alone
+        of, now = str((pods[-1] if pods else job)["metadata"]["uid"]), self.clock()
+        at, why = self.said.get(of, (None, None))
+        if at is None or (now - at).total_seconds() >= LOOK_SECONDS:
+            why = held_by_its_queue(self.server, job) if held else told_by_events(self.server, job, pods)
+            if len(self.said) >= _REMEMBERED:
+                self.said.clear()
+            self.said[of] = (now, why)
+        return why
 
     def _record(self, plan: Object, probe: Probe, seen: ended.Seen) -> None:
         """Write what became of an attempt; what earlier attempts measured stays."""

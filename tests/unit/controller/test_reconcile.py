@@ -418,3 +418,15 @@ def test_a_job_that_was_refused_for_a_day_starts_once_it_is_not() -> None:
     (job,) = cluster.jobs()
     assert job.startswith(f"{probe.name}-") and int(job.rpartition("-")[2]) >= 20
     assert told(cluster)["spend"]["cost"] == "0"
+
+
+def test_however_often_a_plan_is_woken_nobody_is_asked_more_often_why_its_probe_waits() -> None:
+    cluster, job = begun()
+    cluster.look(seconds=5)
+    asked = cluster.server.listed
+    assert asked == ["Event"] and cluster.attempts()[job].reason == "Pending"
+    for _ in range(14):
+        cluster.look(seconds=1)
+    assert asked == ["Event"]
+    cluster.look(seconds=1)
+    assert asked == ["Event", "Event"]
