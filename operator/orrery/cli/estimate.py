@@ -15,7 +15,7 @@ from orrery.api.quantities import Interval, format_decimal
 from orrery.cli.failures import Exit
 from orrery.cli.options import Output
 from orrery.cli.prices import notes as price_notes
-from orrery.cli.reading import read_question
+from orrery.cli.reading import known, read_question
 from orrery.cli.screen import (
     WORK,
     configuration,
@@ -29,7 +29,6 @@ from orrery.cli.screen import (
     work_cells,
     write,
 )
-from orrery.local.facts import read_facts
 from orrery.local.publish import ordered, row_line
 from orrery.planning.advance import advance
 from orrery.planning.reasons import amount
@@ -42,8 +41,7 @@ def estimate(
     """The command: one step of the planner on no measurements."""
     question = read_question(files, prices, claims, maps)
     notes: list[str] = []
-    known = read_facts(question.plan, question.roots, notes.append)
-    step = advance(question.plan, [], question.prices, known)
+    step = advance(question.plan, [], question.prices, known(question, notes.append))
     for note in price_notes(question.plan, question.prices, question.budgets):
         console(stderr=True).print(f"note: {note}", markup=False, soft_wrap=True)
     for note in notes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orrery.api.load import ManifestError, load
 from orrery.api.plan import AdaptationPlan
@@ -13,6 +13,9 @@ from orrery.api.pricelist import PriceList
 from orrery.api.sentences import Problem
 from orrery.api.sources import DataSource, ModelSource
 from orrery.probes.locations import SourceRoots
+
+if TYPE_CHECKING:
+    from orrery.planning.types import Facts
 
 STATE_ROOT = Path(".orrery")
 _Source = TypeVar("_Source", DataSource, ModelSource)
@@ -38,6 +41,26 @@ def read_question(
     namespace = plan.metadata.namespace
     budgets = tuple(b.metadata.name for b in made.budgets if b.metadata.namespace == namespace)
     return Question(with_absolute_paths(plan, home.parent), made.prices(plan), read_roots(claims, maps), budgets)
+
+
+def known(question: Question, unreachable: Callable[[str], None] | None = None) -> Facts:
+    """What is known of the question before anything is measured (``local.facts.read_facts``).
+
+    Raises InvalidPlan; where models or data are refused, with what is wrong with methods and prices as well.
+    """
+    from orrery.costs.prices import Prices
+    from orrery.local.facts import read_facts
+    from orrery.planning.candidates import InvalidPlan, expand
+
+    try:
+        return read_facts(question.plan, question.roots, unreachable)
+    except InvalidPlan as problem:
+        sentences = [*problem.sentences, *Prices(question.prices).missing(question.plan.spec)]
+        try:
+            expand(question.plan.spec)
+        except InvalidPlan as more:
+            sentences += more.sentences
+        raise InvalidPlan(*sentences) from None
 
 
 def plan_file(files: Sequence[Path], plan: AdaptationPlan) -> Path:

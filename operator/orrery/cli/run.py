@@ -14,11 +14,10 @@ from orrery.cli.failures import Exit
 from orrery.cli.options import Output
 from orrery.cli.prices import notes
 from orrery.cli.progress import Lines, Silent, View
-from orrery.cli.reading import STATE_ROOT, read_question, state_folder
+from orrery.cli.reading import STATE_ROOT, known, read_question, state_folder
 from orrery.cli.screen import answer, console, write
 from orrery.local.engine import Answer, Settings, Stop
 from orrery.local.engine import run as answer_plan
-from orrery.local.facts import read_facts
 from orrery.local.publish import read_status
 from orrery.local.volumes import link
 from orrery.planning.advance import advance
@@ -46,7 +45,7 @@ def run(
     """The command: the engine, with signals, a screen and an exit code."""
     question = read_question(files, prices, claims, maps)
     plan, budget = question.plan, question.plan.spec.budget.max_probe_cost
-    facts = read_facts(plan, question.roots)
+    facts = known(question)
     folder = state_folder(plan, options.state)
     settings = Settings(
         state=folder,
