@@ -183,6 +183,9 @@ def _measured(records: list[ProbeRecord]) -> RenderableType:
             error = f" ± {figure(float(result['standardError']))}" if "standardError" in result else ""
             score = f"{float(result['score']):.3f}{error}" if "score" in result else result.get("message", "")
             how = fidelity["method"]
+            if "schedulePercent" in fidelity:  # stopped before there was a score
+                how = f"first {fidelity['schedulePercent']} % of the steps"
+                score = f"train loss {result['trainLoss'][-1]}" if result.get("trainLoss") else score
             if fidelity["trainingExamples"]:
                 how += f", {fidelity['trainingExamples']} examples"
             pairs = configuration((p["name"], p["value"]) for p in trial["parameters"])

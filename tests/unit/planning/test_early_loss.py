@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.special import logit
 from scipy.stats import spearmanr
 
 from orrery.api.probe import Method, Outcome, Parameter, ProbeSpec, Trial, TrialResult
+from orrery.cli.explain import _measured
 from orrery.costs.flops import Training
 from orrery.laws.posterior import Link
 from orrery.planning.advance import advance
@@ -186,3 +189,10 @@ def test_a_slope_is_learned_from_what_was_trained() -> None:
     assert (np.diff(before) < 0).all()
     after, sd = TuningCurves(False, (0.0, 0.1), few, 1.0 + 0.9 * few.signal, noise, Link.LOGIT, 0.5).predict(points)
     assert (np.diff(after) > 0).all() and (sd > 0).all()
+
+
+def test_people_read_the_loss_where_there_is_no_score() -> None:
+    console = Console(width=200, file=io.StringIO())
+    console.print(_measured(run(World(seed=3)).records))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # the StringIO above
+    assert shown.count("first 10 % of the steps, 400 examples") == 18 == shown.count("train loss ")
