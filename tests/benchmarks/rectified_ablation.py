@@ -11,11 +11,18 @@ The cells of ``rectified``, forecast by the shipped model and by it with one par
 - ``family``, ``size``: measured models lean on their family or size as unmeasured ones do, as far as the evidence says so;
 - ``held_back``: the average of five laws (ours, rectified, power, accept-then-stop, last two points), each weighted by the
   inverse square of its error on the largest seen size, forecast from the sizes up to a quarter of it;
-- ``slopes``: deviations by ridge regression on the last three slopes and the level, learned on the other tasks in DIR.
+- ``slopes``: deviations by ridge regression on the last three slopes and the level, learned on the other tasks in DIR;
+- ``stacked``: corrected by accept-then-stop, the last two points and the power law, with weights learned on this task: every
+  seen size forecast from all that are smaller;
+- ``bagged``: mean over twelve bootstraps of the models that the shared numbers are learned from;
+- ``zero_shot``, ``model_size``, ``family_effect``: what is left over on the other tasks, regressed on zero-shot loss or size,
+  or averaged by family, is added;
+- ``gaussian_process``: deviations by a line and a Matern process over log sizes, its four numbers averaged by evidence.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -43,6 +50,7 @@ class Cell:
     unadapted: Array
     mean_pull: float
     others: list[Task]
+    budget: int
 
     def deviations(
         self,
@@ -79,7 +87,7 @@ def cell(task: Task, others: list[Task], budget: int, seed: int) -> Cell:
         for law in (adapt(prior.law, x, y, link=Link.LOG, seed=seed), prior.law)
     )
     goal = float(np.log2(s.target / s.sizes[0]))
-    return Cell(task, np.log(s.losses), goal, own, unadapted, prior.mean_pull, others)
+    return Cell(task, np.log(s.losses), goal, own, unadapted, prior.mean_pull, others, budget)
 
 
 def shipped(c: Cell) -> Array:
@@ -164,6 +172,94 @@ def slopes(c: Cell) -> Array:
     return np.asarray(c.course + c.z[:, -1] - c.z[:, -1].mean() - ahead * (features(c.z, last) / scale) @ weight)
 
 
+def apart(values: Array) -> Array:
+    """Differences from the mean over models."""
+    return np.asarray(values - values.mean(axis=0))
+
+
+def _lines(sizes: Array, losses: Array, at: float) -> Array:
+    """Forecasts (n, 3) of the laws that correct ours in ``stacked``."""
+    fits = (
+        accept_then_stop.fit(sizes, losses, link=Link.LOG),
+        accept_then_stop.last_points(sizes, losses, link=Link.LOG),
+        power.fit(sizes, losses, link=Link.LOG),
+    )
+    return np.concatenate([f.predict([at]).mean for f in fits], axis=1)
+
+
+def stacked(c: Cell) -> Array:
+    sizes, losses = c.task.sizes[: c.z.shape[1]], np.exp(c.z)
+    rows, goals = [], []
+    for known in range(3, len(sizes)):
+        ours = pooled.forecast(sizes[:known], losses[:, :known], sizes[known:], link=Link.LOG).mean
+        for j, goal in enumerate(sizes[known:]):
+            rows.append(apart(_lines(sizes[:known], losses[:, :known], goal)) - apart(ours[:, [j]]))
+            goals.append(apart(c.z[:, known + j]) - apart(ours[:, j]))
+    forecast = shipped(c)
+    if not rows:
+        return forecast
+    x, y = np.vstack(rows), np.concatenate(goals)
+    weight = np.linalg.solve(x.T @ x + len(y) * x.var() * np.eye(x.shape[1]), x.T @ y)
+    lines = _lines(sizes, losses, c.task.sizes[-1])
+    return np.asarray(forecast + (apart(lines) - apart(forecast)[:, None]) @ weight)
+
+
+def bagged(c: Cell) -> Array:
+    total, count = np.zeros((2, len(c.z)))
+    for seed in range(12):
+        rows = np.unique(np.random.default_rng(seed).integers(0, len(c.z), len(c.z)))
+        part = replace(c, z=c.z[rows], own=c.own[rows])
+        total[rows] += shipped(part)
+        count[rows] += 1
+    return np.where(count > 0, total / np.maximum(count, 1), shipped(c))
+
+
+def left_over(c: Cell) -> tuple[list[Task], list[Array]]:
+    """What forecasts of the other tasks from the same budget miss, as differences between models."""
+    found = [shipped(cell(t, [], c.budget, 0)) for t in c.others]
+    return c.others, [apart(np.log(t.losses[:, -1]) - f) for t, f in zip(c.others, found, strict=True)]
+
+
+def regressed(feature: Callable[[Task], Array]) -> Callable[[Cell], Array]:
+    def scaled(task: Task) -> Array:
+        return np.asarray(apart(feature(task)) / feature(task).std())
+
+    def forecast(c: Cell) -> Array:
+        x, y = (
+            np.concatenate(v) for v in zip(*[(scaled(t), r) for t, r in zip(*left_over(c), strict=True)], strict=True)
+        )
+        return np.asarray(shipped(c) + scaled(c.task) * (x @ y) / (2 * len(y)))
+
+    return forecast
+
+
+def family_effect(c: Cell) -> Array:
+    told: dict[str, list[float]] = {}
+    for task, missed in zip(*left_over(c), strict=True):
+        for name, value in zip(task.families, missed, strict=True):
+            told.setdefault(name, []).append(value)
+    return np.asarray(shipped(c) + [sum(told.get(f, [])) / (len(told.get(f, [])) + 3) for f in c.task.families])
+
+
+def gaussian_process(c: Cell) -> Array:
+    x = np.append(np.arange(float(c.z.shape[1])), c.goal)
+    far, d = np.abs(x[:, None] - x) * np.sqrt(3), apart(c.z)
+    logs, means = [], []
+    for line, sd, length, noise in itertools.product(
+        (0.01, 0.03, 0.1), (0.01, 0.03, 0.1, 0.3), (2, 4, 8, 16), (0.004, 0.01, 0.02)
+    ):
+        k = 0.4**2 + line**2 * np.outer(x, x) + sd**2 * (1 + far / length) * np.exp(-far / length)
+        seen = k[:-1, :-1] + noise**2 * np.eye(len(x) - 1)
+        root = np.linalg.cholesky(seen)
+        white = np.linalg.solve(root, d.T)
+        logs.append(-0.5 * (white**2).sum() - len(d) * np.log(np.diag(root)).sum())
+        means.append(k[-1, :-1] @ np.linalg.solve(seen, d.T))
+    weight = np.exp(np.array(logs) - max(logs))
+    return np.asarray(c.course + weight @ np.array(means) / weight.sum())
+
+
+#: Variants that learn from other tasks with the same sizes in DIR.
+FROM_OTHERS = ("slopes", "zero_shot", "model_size", "family_effect")
 VARIANTS: dict[str, Callable[[Cell], Array]] = {
     "shipped": shipped,
     "no_pull": lambda c: c.course + c.deviations(pulls=np.zeros(1))[0],
@@ -176,6 +272,12 @@ VARIANTS: dict[str, Callable[[Cell], Array]] = {
     "size": leaning(sizes),
     "held_back": held_back,
     "slopes": slopes,
+    "stacked": stacked,
+    "bagged": bagged,
+    "zero_shot": regressed(lambda t: np.log(t.zero_shot)),
+    "model_size": regressed(lambda t: np.log(t.parameters)),
+    "family_effect": family_effect,
+    "gaussian_process": gaussian_process,
 }
 
 
@@ -187,7 +289,7 @@ def measure(tasks: list[Task], seed: int) -> Outcome:
         for budget in BUDGETS:
             c = cell(task, others, budget, seed)
             for name, variant in VARIANTS.items():
-                if name == "slopes" and not others:
+                if name in FROM_OTHERS and not others:
                     continue
                 forecast = np.exp(variant(c))
                 scores = {
