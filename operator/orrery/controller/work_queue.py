@@ -22,6 +22,7 @@ class WorkQueue(Generic[K]):
     """A set of keys to work on, in order of their first wake; blocking, for worker threads.
 
     A key rests for ``pause`` seconds after it was worked on: twenty Jobs that end within a second are a few looks, not twenty.
+    News that came while it was worked on does not rest for longer than that in all: it has waited already.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, pause: float = 0.0) -> None:
@@ -99,7 +100,12 @@ class WorkQueue(Generic[K]):
                 self._rests = {k: until for k, until in self._rests.items() if until > now}
                 self._rests[key] = now + self._pause
             if key in self._again:
-                self._wake(key, self._again.pop(key))
+                woken = self._again.pop(key)
+                if woken + self._pause <= now:
+                    self._rests.pop(key, None)
+                elif self._pause:
+                    self._rests[key] = woken + self._pause
+                self._wake(key, woken)
 
     def close(self) -> None:
         """Workers return when they are done with what they have."""

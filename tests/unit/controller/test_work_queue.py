@@ -53,6 +53,23 @@ def test_a_burst_of_wakes_is_few_looks_and_the_wait_counts() -> None:
     assert queue.take(0) == ("a", 1.0)
 
 
+@pytest.mark.parametrize(("took", "again_at"), [(0.05, 0.24), (0.15, 0.24), (0.24, 0.24), (1.0, 1.0)])
+def test_what_came_during_a_look_rests_no_longer_than_what_comes_after_it(took: float, again_at: float) -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock, pause=0.2)
+    queue.wake("a")
+    queue.take(0)
+    clock.now = 0.04
+    queue.wake("a")
+    clock.now = took
+    queue.done("a")
+    if took < again_at:
+        clock.now = again_at - 0.01
+        assert queue.take(0) is None
+    clock.now = again_at + 1e-9
+    assert queue.take(0) == ("a", 0.04), "the wait counts"
+
+
 def test_a_wake_during_the_work_comes_back_afterwards_and_only_then() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.wake("a")
