@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from orrery.api.models import Architecture, Model, ModelFacts
 from orrery.api.probe import Fidelity, Method, Parameter, ProbeSpec, Trial
@@ -17,12 +13,22 @@ from orrery.api.quantities import Seconds
 from orrery.api.task import Task, TaskType
 from orrery.probes.session import Example, LoadedModel, Session, TaskData
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 torch.set_num_threads(1)  # two threads on two shared cores wait for each other
 COLOURS = ("red", "green", "blue")
 NOISE = tuple(f"word{i}" for i in range(24))
 
 
 def tokenizer(encoder: bool) -> PreTrainedTokenizerFast:
+    # here and below when called: every process that collects tests would import it for seconds, and one runs these
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
     words = ["[PAD]", "[UNK]", "</s>", "Input:", "Answer:", *COLOURS, *(f"a-{c}" for c in COLOURS), *NOISE]
     raw = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     raw.pre_tokenizer = WhitespaceSplit()
@@ -48,6 +54,8 @@ def examples(n: int, start: int = 0) -> tuple[Example, ...]:
 def session(
     architecture: Architecture, dtype: torch.dtype = torch.float32, kind: TaskType = TaskType.CLASSIFICATION
 ) -> Session:
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+
     encoder = architecture is Architecture.ENCODER
     words = tokenizer(encoder)
     state: dict[str, torch.nn.Module] = {}

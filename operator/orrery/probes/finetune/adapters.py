@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from orrery.probes.session import Unsupported
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 #: Scale of the adapters is ``ALPHA_PER_RANK``: constant, so that one learning rate means the same at every rank.
 ALPHA_PER_RANK = 2
@@ -43,6 +46,8 @@ def lora(module: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]
     model's dtype here and are trained through fp32 copies (``MasterAdamW``), which is what peft's fp32 adapters give,
     without casting every activation to fp32 and back: 1.7 times as fast on a CPU in bf16.
     """
+    from peft import LoraConfig, get_peft_model  # seconds to import, for which full fine-tuning has no use
+
     config = LoraConfig(
         r=rank,
         lora_alpha=ALPHA_PER_RANK * rank,
