@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def orrery(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "orrery", *arguments]
 
 
+def _as_a_shell_would() -> None:
+    """The terminal is this process's, and its Ctrl-C ends it, also where tests run in the background and ignore that."""
+    ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def on_terminal(
     command: list[str], cwd: Path, typed: Callable[[str], str] = lambda seen: "", **environment: str
 ) -> tuple[int, str]:
@@ -52,7 +59,7 @@ def on_terminal(
         cwd=cwd,
         env={**env, "TERM": "xterm-256color", **environment},
         start_new_session=True,
-        preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_as_a_shell_would,
     )
     os.close(theirs)
     seen, written, deadline = b"", 0, time.monotonic() + 60 * PATIENCE
