@@ -33,9 +33,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"models/me/tiny": model, "datasets/me/texts": data}
 
 
-def spec() -> dict[str, Any]:
+def spec(model: str = "me/tiny") -> dict[str, Any]:
     return {
-        "model": {"name": "tiny", "source": {"huggingFace": {"repo": "me/tiny"}}},
+        "model": {"name": "tiny", "source": {"huggingFace": {"repo": model}}},
         "task": {"dataset": {"source": {"huggingFace": {"repo": "me/texts"}}}},
         "accelerator": "cpu",
         "deadlineSeconds": 60,
@@ -83,16 +83,21 @@ for kind, repo, revision in json.loads(sys.argv[1]):
 
 
 def ask(home: Path, *questions: tuple[str, str, str], **environment: str) -> list[list[str]]:
-    """Reason and sentence of every question, asked in one fresh process: the client reads its environment once."""
+    """Reason and sentence of every question."""
+    return [json.loads(line) for line in in_a_process(ASK, questions, home, **environment)]
+
+
+def in_a_process(code: str, argument: Any, home: Path, **environment: str) -> list[str]:
+    """Lines that a fresh process writes: the hub's client reads its environment once."""
     done = subprocess.run(
-        [sys.executable, "-c", ASK, json.dumps(questions)],
+        [sys.executable, "-c", code, json.dumps(argument)],
         env=clean(home, **environment),
         capture_output=True,
         text=True,
         timeout=300,
         check=True,
     )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return done.stdout.splitlines()
 
 
 def test_from_the_hub_then_from_its_cache_without_a_network_and_without_a_home_to_write_to(
@@ -122,28 +127,44 @@ def test_from_the_hub_then_from_its_cache_without_a_network_and_without_a_home_t
     assert "'me/other' at revision 'main' is not in the cache, and HF_HUB_OFFLINE is set" in sentence
 
 
-@pytest.mark.parametrize("by", ["tag", "commit"])
-def test_a_pinned_revision_is_what_is_read(folders: dict[str, Path], tmp_path: Path, by: str) -> None:
-    """Two revisions of the model and of the data: other weights, other texts; the pinned ones are read and told."""
+PROBES = """
+import json, sys, tempfile
+from pathlib import Path
+from orrery.api.probe import ProbeSpec
+from orrery.probes.runner import run
+
+for spec in json.loads(sys.argv[1]):
+    with tempfile.TemporaryDirectory() as folder:
+        print(run(ProbeSpec.model_validate(spec), Path(folder) / "report.json").model_dump_json(by_alias=True))
+"""
+
+
+def test_a_pinned_revision_is_what_is_read(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Two revisions of models and data: other weights, other texts; what a tag or a commit pins is read and told."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     (old := tmp_path / "old").mkdir()
     parquet.write_table(pa.Table.from_pylist(pairs(10, offset=200)), old / "data.parquet")
     model = save_tiny(tmp_path / "wide", hidden_size=48)
-    pinned = {"models/me/tiny@v1": model, "datasets/me/texts@v1": old}
-    asked = spec()
-    for source, key in (
-        (asked["model"]["source"], "models/me/tiny@v1"),
-        (asked["task"]["dataset"]["source"], "datasets/me/texts@v1"),
-    ):
-        source["huggingFace"]["revision"] = "v1" if by == "tag" else commit_of(key)
-    with serve({**folders, **pinned}) as (address, _):
-        report = probe(asked, tmp_path / "home", HF_ENDPOINT=address)
-    assert report.error is None and report.model_commit == commit_of("models/me/tiny@v1")
-    assert report.model_facts is not None and report.model_facts["hiddenSize"] == 48
-    assert report.task_facts is not None and report.task_facts.commit == commit_of("datasets/me/texts@v1")
-    assert report.task_facts.train_examples + report.task_facts.evaluation_examples == 10
+    served, asked = dict(folders), []
+    for name, by in (("tagged", "tag"), ("committed", "commit")):
+        models, texts = f"models/me/{name}", f"datasets/me/{name}-texts"
+        served |= {models: folders["models/me/tiny"], texts: folders["datasets/me/texts"]}
+        served |= {f"{models}@v1": model, f"{texts}@v1": old}
+        wanted = spec(f"me/{name}")
+        wanted["task"]["dataset"]["source"]["huggingFace"]["repo"] = f"me/{name}-texts"
+        for source, key in ((wanted["model"]["source"], models), (wanted["task"]["dataset"]["source"], texts)):
+            source["huggingFace"]["revision"] = "v1" if by == "tag" else commit_of(f"{key}@v1")
+        asked.append(wanted)
+    with serve(served) as (address, _):  # both in one fresh process, which takes seconds to start
+        said = in_a_process(PROBES, asked, tmp_path / "home", HF_ENDPOINT=address)
+    for name, line in zip(("tagged", "committed"), said, strict=True):
+        report = Report.model_validate_json(line)
+        assert report.error is None and report.model_commit == commit_of(f"models/me/{name}@v1")
+        assert report.model_facts is not None and report.model_facts["hiddenSize"] == 48
+        assert report.task_facts is not None and report.task_facts.commit == commit_of(f"datasets/me/{name}-texts@v1")
+        assert report.task_facts.train_examples + report.task_facts.evaluation_examples == 10
 
 
 def test_what_the_hub_does_not_have_is_a_sentence(folders: dict[str, Path], tmp_path: Path) -> None:
