@@ -22,7 +22,7 @@ demo: $(VENV)/.probe  ## Answer examples/intents/plan.yaml with real models on r
 	@$(BIN)/orrery run $(PLAN)
 
 test: lint assets  ## Lint, then every test but benchmarks: unit, processes, models, integration, end to end
-	$(BIN)/python -m pytest -m "unit or process or model or integration or e2e" -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "unit or process or model or integration or e2e" -n 4 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -58,6 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         measured = [item for item in items if item.get_closest_marker("benchmark")]
         config.hook.pytest_deselected(items=measured)
         items[:] = [item for item in items if item not in measured]
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
 
 
 def pytest_collection_finish() -> None:
@@ -71,21 +73,32 @@ def pytest_collection_finish() -> None:
 
 #: Who shares a cluster in `make test`; the other integration tests share a second one.
 SHARE_A_CLUSTER = ("operator_plans", "operator_attempts", "budgets", "confirm", "docs", "spec_edits", "watch")
+#: Who loads torch and real models into the tests' own process, once for all; the other e2e tests start processes.
+SHARE_MODELS = ("finetune_real", "probe_real", "then_in_context_real", "train_real")
+#: What takes longest, in the order in which it is begun; the rest fills the gaps.
+FIRST = ("cluster shared", "cluster", "models", "tests/e2e/")
 
 
 def _group(nodeid: str) -> str:
     """What is run by one process, in order.
 
-    Two processes have a cluster each, and a third has what holds real models: the first two wait more than they compute, the
-    third computes more than it waits. The rest is dealt out by file, since its tests share what is made once.
+    Two processes have a cluster each and wait more than they compute; a third holds real models and a fourth starts
+    processes that do, and both compute more than they wait. The rest is dealt out by file, since its tests share what is
+    made once.
     """
     file = PurePosixPath(nodeid.partition("::")[0])
-    folder = file.parts[1] if len(file.parts) > 2 else ""
+    folder, name = file.parts[1] if len(file.parts) > 2 else "", file.stem.removeprefix("test_")
     if folder in ("integration", "chaos"):
-        return "cluster shared" if file.stem.removeprefix("test_") in SHARE_A_CLUSTER else "cluster"
-    if folder == "e2e":
+        return "cluster shared" if name in SHARE_A_CLUSTER else "cluster"
+    if folder == "e2e" and name in SHARE_MODELS:
         return "models"
     return "charts" if file.parent == PurePosixPath("tests/unit/charts") else str(file)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Where an item's group stands in ``FIRST``."""
+    group = _group(item.nodeid)
+    return next((turn for turn, first in enumerate(FIRST) if group.startswith(first)), len(FIRST))
 
 
 @pytest.hookimpl(optionalhook=True)
