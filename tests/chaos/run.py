@@ -78,7 +78,7 @@ class Supply:
 
     def _run(self) -> None:
         waiting: Json | None = None
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(0.4):  # a list of all plans, which is the server's work too
             with contextlib.suppress(OSError, http.client.HTTPException, ApiError, ValueError):
                 if waiting is None and len(self.open()) >= self.active:
                     continue

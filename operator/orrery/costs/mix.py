@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from orrery.costs.serving import TARGET_UTILISATION
 
@@ -63,6 +62,9 @@ def cheapest_mix(
     >>> mix.replicas, mix.price_per_hour
     ((2, 0), 2.0)
     """
+    # a quarter of a second, which `orrery explain` and `report` of plans with one kind of accelerator need not spend
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     rate, price = np.asarray(rates, dtype=np.float64), np.asarray(prices, dtype=np.float64)
     b, k = seconds.shape
     possible = np.ones((b, k), dtype=bool) if limit is None else latency <= limit
