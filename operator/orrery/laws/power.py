@@ -22,6 +22,7 @@ _FLOORS = np.concatenate([[1e-3], np.linspace(0.03, 0.97, 32)])
 _EXPONENTS = np.geomspace(0.01, 2.0, 40)
 _START_SD = 10.0
 _MISFIT_SD = 0.01
+_BLOCK = 256
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 
 
@@ -40,23 +41,34 @@ class PowerPosterior:
     def predict(self, sizes: ArrayLike) -> Posterior:
         """Posterior at ``sizes`` (p,), shape (n, p)."""
         at = check_targets(sizes)
-        shape = _shape(at, self.first, self.worth)
-        mean, second = np.zeros((2, len(self.weights), len(at)))
+        parts = [self._block(rows, at) for rows in _blocks(len(self.weights))]
+        mean, sd = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Posterior(mean, sd, self.link)
+
+    def _block(self, rows: slice, at: Array) -> tuple[Array, Array]:
+        shape = _shape(at, self.first, self.worth[rows] if len(self.worth) > 1 else self.worth)
+        weights, spread = self.weights[rows], self.start_variance[rows, None]
+        mean, second = np.zeros((2, len(weights), len(at)))
         # On the log scale the start is normal and three moments do; on the logit scale it goes through its quadrature.
         nodes = (
             zip(_NODES, _NODE_WEIGHTS / _NODE_WEIGHTS.sum(), strict=True) if self.link is Link.LOGIT else [(0.0, 1.0)]
         )
         for node, weight in nodes:
-            start = self.start + np.sqrt(self.start_variance)[:, None] * node
+            start = self.start[rows] + np.sqrt(spread) * node
             for p in range(len(at)):
                 log_error = start + shape[..., p]
                 value = log_error if self.link is Link.LOG else _to_logit(log_error)
-                mean[:, p] += weight * np.einsum("ng,ng->n", self.weights, value)
-                second[:, p] += weight * np.einsum("ng,ng->n", self.weights, value**2)
+                mean[:, p] += weight * np.einsum("ng,ng->n", weights, value)
+                second[:, p] += weight * np.einsum("ng,ng->n", weights, value**2)
         if self.link is Link.LOG:
-            second += self.start_variance[:, None]
+            second += spread
         variance = np.maximum(second - mean**2, 0.0) + _MISFIT_SD**2
-        return Posterior(mean, np.sqrt(variance * self.misfit[:, None]), self.link)
+        return mean, np.sqrt(variance * self.misfit[rows, None])
+
+
+def _blocks(curves: int) -> list[slice]:
+    """Curves worked on at once: 1,320 grid points each for ten thousand would take a gigabyte."""
+    return [slice(i, i + _BLOCK) for i in range(0, max(curves, 1), _BLOCK)]
 
 
 def _to_logit(log_error: Array) -> Array:
@@ -109,8 +121,18 @@ def fit(
     used = data.sizes[data.seen]
     first = float(used.min()) if used.size else 1.0
     columns = data.sizes[0] if len(data.sizes) else np.ones(values.shape[1])
-    shape = _shape(np.maximum(columns, 1e-12), first, known)
-    total = weight.sum(axis=1)
+    at = np.maximum(columns, 1e-12)
+    parts = [
+        _fit_block(weight[r], values[r], _shape(at, first, known[r] if len(known) > 1 else known))
+        for r in _blocks(len(values))
+    ]
+    weights, start, start_variance, least = (np.concatenate(part) for part in zip(*parts, strict=True))
+    misfit = np.maximum(1.0, (3 + least) / (3 + data.seen.sum(axis=1)))
+    return PowerPosterior(first, known, weights, start, start_variance, misfit, link)
+
+
+def _fit_block(weight: Array, values: Array, shape: Array) -> tuple[Array, Array, Array, Array]:
+    """Weights and starts (n, g), the starts' variance (n,) and the least chi-square (n,)."""
     if len(shape) == 1:
         cross, square = (weight * values) @ shape[0].T, weight @ (shape[0] ** 2).T
         linear = weight @ shape[0].T
@@ -119,10 +141,9 @@ def fit(
         square = np.einsum("nm,ngm->ng", weight, shape**2)
     one = (weight * values).sum(axis=1)[:, None] - linear
     two = (weight * values**2).sum(axis=1)[:, None] - 2 * cross + square
-    precision = total + 1 / _START_SD**2
+    precision = weight.sum(axis=1) + 1 / _START_SD**2
     start = one / precision[:, None]
     chi_square = np.maximum(two - one * start, 0.0)
-    weights = np.exp(-0.5 * (chi_square - chi_square.min(axis=1, keepdims=True)))
-    misfit = np.maximum(1.0, (3 + chi_square.min(axis=1)) / (3 + data.seen.sum(axis=1)))
-    weights /= weights.sum(axis=1, keepdims=True)
-    return PowerPosterior(first, known, weights, start, 1 / precision, misfit, link)
+    least = chi_square.min(axis=1)
+    weights = np.exp(-0.5 * (chi_square - least[:, None]))
+    return weights / weights.sum(axis=1, keepdims=True), start, 1 / precision, least

@@ -119,6 +119,16 @@ def test_budgets_below_the_smallest_size_are_skipped_and_said(
         rectified.measure(read_tasks(tmp_path), 0)
 
 
+def test_many_models_are_not_fitted_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rectified, "_MOST_ONE_BY_ONE", 3)
+    write(tmp_path / "t.csv", planted(4))
+    found = summary_of(tmp_path)
+    assert "law.pearcorr" not in found and np.isfinite(found["ats.pearcorr"])
+    assert "law and law_bounded are left out" in capsys.readouterr().err
+
+
 def test_one_model_has_an_error_and_no_correlation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "one.csv", planted(1))
     found = summary_of(tmp_path)

@@ -18,7 +18,7 @@ SIZES = 200.0 * 2.0 ** np.arange(8)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "_BOOTSTRAP", 20)
+    monkeypatch.setattr(cells, "_BOOTSTRAP", 50)
     monkeypatch.setattr(cells, "_SUBPOOLS", 5)
 
 

@@ -103,3 +103,14 @@ def test_bad_input_is_a_sentence(call: object, says: str) -> None:
 def test_nothing_measured_is_wide_not_wrong() -> None:
     p = power.fit(SIZES[:2], [[np.nan, np.nan]], link=Link.LOG).predict([1e6])
     assert p.sd[0, 0] > 3
+
+
+@pytest.mark.parametrize("own_worth", [False, True])
+def test_many_curves_are_forecast_as_each_alone(own_worth: bool) -> None:
+    rng, sizes = np.random.default_rng(0), 200.0 * 2.0 ** np.arange(6)
+    losses = np.exp(rng.normal(0, 0.1, (power._BLOCK + 40, 6)) - 0.05 * np.arange(6))
+    worth = rng.uniform(0, 5, len(losses)) if own_worth else None
+    together = power.fit(sizes, losses, link=Link.LOG, worth=worth).predict([1e5])
+    for i in (0, power._BLOCK - 1, power._BLOCK, len(losses) - 1):
+        alone = power.fit(sizes, losses[i], link=Link.LOG, worth=None if worth is None else worth[[i]]).predict([1e5])
+        assert together.mean[i] == pytest.approx(alone.mean[0]) and together.sd[i] == pytest.approx(alone.sd[0])
