@@ -12,7 +12,7 @@ PLAN ?= examples/intents/plan.yaml
 NEEDS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit assets generate demo-cluster cluster-up cluster-down clean
+.PHONY: help demo test all-tests lint unit assets generate demo-cluster cluster-up cluster-down clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,10 @@ demo: $(VENV)/.probe  ## Answer examples/intents/plan.yaml with real models on r
 	@$(BIN)/orrery assets fetch
 	@$(BIN)/orrery run $(PLAN)
 
-test: lint assets  ## Lint, then every test but benchmarks: unit, processes, models, integration, end to end
+test: assets  ## Lint, and every test but benchmarks: unit, processes, models, integration, end to end
+	@$(MAKE) --no-print-directory -j 2 lint all-tests  # mypy, from nothing, takes a core for most of a minute
+
+all-tests: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "unit or process or model or integration or e2e" -n 4 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter
