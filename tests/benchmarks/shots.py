@@ -345,6 +345,8 @@ def measure(table: Table) -> Outcome:
         raise InputError(
             f"no curve has a score at {SCORED_FROM} shots or more and one at {KNOWN[-1]} or fewer: nothing can be forecast"
         )
+    for known in set(KNOWN) - {r["known"] for r in rows}:
+        say(f"no curve has a score at {known} shots or fewer: the forecasts from k <= {known} are left out")
     return Outcome(rows, summarise(rows), tables(rows))
 
 

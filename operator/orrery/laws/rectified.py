@@ -107,9 +107,14 @@ def _shape(parameters: Array, sizes: Array) -> tuple[Array, Array, Array, Array]
     """Start, floor share e, fall 1 / (1 + (D / D0)^beta) and its exponent, shapes that broadcast to (..., m)."""
     start, floor, scale, log_beta = (parameters[..., i, None] for i in range(_PARAMETERS))
     with np.errstate(divide="ignore"):
-        exponent = np.exp(log_beta) * (np.log(sizes) - scale)
+        exponent = _power(log_beta) * (np.log(sizes) - scale)
     exponent = np.clip(exponent, -_LARGEST_EXPONENT, _LARGEST_EXPONENT)
     return start, expit(floor), expit(-exponent), exponent
+
+
+def _power(log_beta: Array) -> Array:
+    """beta; a wide proposal may ask for more than a float holds, and its exponent is cut anyway."""
+    return np.exp(np.minimum(log_beta, _LARGEST_EXPONENT))
 
 
 def _score(start: Array, relative: Array, link: Link, chance: float) -> Array:
@@ -125,7 +130,7 @@ def _evaluate(parameters: Array, sizes: Array, link: Link, chance: float) -> tup
     relative = share + (1 - share) * fall
     by_floor = (1 - fall) * share * (1 - share) / relative
     by_exponent = -(1 - share) * fall * (1 - fall) / relative
-    by_scale, by_beta = -np.exp(parameters[..., 3, None]) * by_exponent, by_exponent * exponent
+    by_scale, by_beta = -_power(parameters[..., 3, None]) * by_exponent, by_exponent * exponent
     value = _score(start, relative, link, chance)
     by_start, chain = np.ones_like(value), np.ones_like(value)
     if link is Link.LOGIT:

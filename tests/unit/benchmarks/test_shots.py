@@ -150,6 +150,15 @@ def test_nothing_to_score_is_refused_with_code_2(
     assert found["command"].endswith("--seed 3") and found["summary"]["points"] == 2
 
 
+def test_curves_that_begin_late_are_forecast_from_what_there_is_and_the_rest_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, planted(["a", "b"], (4, 8, 16, 64)))
+    found = shots.measure(shots.read(tmp_path)).summary
+    assert "mae" not in found and 0 <= found["k8.mae"] < 0.5
+    assert "at 2 shots or fewer" in capsys.readouterr().err
+
+
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'score'"):
         shots.read(write(tmp_path, [{"task": "a", "shots": 1}]))
