@@ -215,7 +215,7 @@ class Server:
             if status != HTTPStatus.OK:
                 raise _translated(status, _message(response.read()))
         finally:
-            self._on_call("WATCH", resource.plural, status)
+            self._on_call("GET", resource.plural, status)
         try:
             for line in _lines(response):
                 event = _parsed(line)

@@ -196,7 +196,7 @@ def test_a_watch_tells_each_change_however_it_is_cut(server: Server, http: Answe
         "/apis/orrery.dev/v1alpha1/namespaces/ns/adaptationprobes?watch=true&allowWatchBookmarks=true"
     )
     assert path.endswith("&resourceVersion=7&timeoutSeconds=240&labelSelector=a%3Db")
-    assert http.calls == [("WATCH", "adaptationprobes", 200)]
+    assert http.calls == [("GET", "adaptationprobes", 200)]
 
 
 def test_a_change_is_told_before_the_next_one_comes(server: Server, http: Answering) -> None:
