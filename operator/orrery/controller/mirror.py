@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 MANAGED = "app.kubernetes.io/managed-by=orrery"
 #: Filtered by the server: a cluster's other Jobs and Pods never reach us. Probes are ours whatever their labels say.
 MIRRORED: dict[Resource, str | None] = {PROBES: None, JOBS: MANAGED, PODS: MANAGED}
-#: After a watch that told nothing; twice as long after each further one.
+#: After a watch that failed, or ended within a second, and told nothing; twice as long after each further one.
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 8.0
+_SHORT_SECONDS = 1.0
 
 
 @dataclass
@@ -43,10 +45,13 @@ class Mirror:
         """Never raises: whatever the server answers, it is asked again."""
         pause = self.pause
         while not self.stopped.is_set():
-            before = self._version
+            before, begun = self._version, time.monotonic()
             try:
                 self.turn()
-                continue
+                # whoever stands between may end a watch as soon as it began, again and again
+                if self._version != before or time.monotonic() - begun >= _SHORT_SECONDS:
+                    pause = self.pause
+                    continue
             except Gone:
                 log.info("the watch of %s has fallen behind and lists again", self.resource.plural)
                 self._version = None

@@ -93,7 +93,16 @@ def test_a_server_that_is_away_is_asked_less_and_less_often(monkeypatch: pytest.
     waits: list[float] = []
     monkeypatch.setattr(server.stopped, "wait", waits.append)
     Mirror(server, World(), PODS, None, lambda *_: None, 240, server.stopped).run()  # type: ignore[arg-type]
-    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 0.5]
+    assert waits[:7] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 0.5]  # then the script is over
+
+
+def test_a_watch_that_ends_as_soon_as_it_began_is_not_asked_for_in_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Scripted([("1", [])], [[], [], [], [event("ADDED", "a", 2)], []])
+    waits: list[float] = []
+    monkeypatch.setattr(server.stopped, "wait", waits.append)
+    Mirror(server, World(), PODS, None, lambda *_: None, 240, server.stopped).run()  # type: ignore[arg-type]
+    # the list was news, and so was the event: the next watch begins at once
+    assert waits == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_who_has_fallen_behind_lists_again_and_tells_what_is_gone() -> None:
